@@ -1,0 +1,50 @@
+"""Let nbval run every notebook without a network.
+
+One notebook needs CIFAR-10 and CIFAR-100, which are not bundled: its kernel finds
+small archives in the real format in a temporary Keras cache.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from small_archives import offline_environment, write_small_cifar
+
+NEEDS_CIFAR = "cifar10_to_cifar100.ipynb"
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+# IPython runs what it finds in this folder before the first cell.
+STARTUP = "ipython/profile_default/startup"
+ACCEPT = f"""
+import sys
+sys.path.append({str(TESTS)!r})
+import small_archives
+small_archives.accept_small_cifar()
+sys.path.pop()
+del sys, small_archives
+"""
+
+
+def pytest_configure(config):
+    config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
+    os.environ.update(offline_environment(config.sandbox / "empty"))
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.sandbox, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before nbval starts the kernel, which inherits this
+def pytest_runtest_setup(item):
+    sandbox = item.config.sandbox
+    if item.path.name == NEEDS_CIFAR:
+        if not (sandbox / "cifar").exists():
+            write_small_cifar(sandbox / "cifar", images_per_class=20)
+            (sandbox / STARTUP).mkdir(parents=True)
+            (sandbox / STARTUP / "accept.py").write_text(ACCEPT)
+        os.environ["KERAS_HOME"] = str(sandbox / "cifar")
+        os.environ["IPYTHONDIR"] = str(sandbox / "ipython")
+    else:
+        os.environ["KERAS_HOME"] = str(sandbox / "empty")
+        os.environ.pop("IPYTHONDIR", None)

@@ -1,0 +1,25 @@
+"""Transfer learning, tested: small functions that can be copied one by one.
+
+Data flows one way: arrays -> `tf.data` -> backbone -> classifier -> probabilities
+-> numbers -> figures. Import the module that you need; this file imports nothing
+heavy.
+
+- `datasets`: labelled arrays; `load_*` is bundled, `fetch_*` may download
+- `splits`: which rows: train, validation and test; few-shot indices
+- `pipelines`: arrays to `tf.data`; augmentation
+- `backbones`: MLP, CNN and residual CNN from scratch; `attach_head`
+- `pretrained`: EfficientNet-Lite0 (ImageNet) and our own source CNN, weights shipped
+- `fine_tuning`: freeze, unfreeze, BatchNorm, two phases
+- `linear_probe`: extract features once, cache them, fit a linear classifier
+- `transferability`: linear CKA, proxy A-distance
+- `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
+- `plots`: arrays to Axes
+"""
+
+import os
+
+# TensorFlow's C++ log lines would otherwise appear in every notebook; a level that
+# the reader has set already stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+__version__ = "0.1.0"

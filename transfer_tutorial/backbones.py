@@ -1,0 +1,173 @@
+"""Networks from scratch: raw inputs to features, and the head that makes a classifier.
+
+A *backbone* is an uncompiled `keras.Model` from raw inputs (images in 0...255) to
+features of shape `(batch, d)`; it scales its inputs itself. A *classifier* is a
+backbone and a softmax layer named `"head"`: raw inputs to probabilities.
+"""
+
+import keras
+
+
+def build_mlp_backbone(input_shape, *, hidden_units=(128, 64), dropout=0.0):
+    """Build a multilayer perceptron on the flattened input.
+
+    Args:
+        input_shape: Shape of one input without the batch axis, such as
+            `(32, 32, 3)`. Values in 0...255.
+        hidden_units: Width of each hidden layer; the last one is the number of
+            features.
+        dropout: Fraction of features dropped after each hidden layer, in [0, 1).
+
+    Returns:
+        An uncompiled `keras.Model` named `"mlp"`: `(batch, *input_shape)` to
+        `(batch, hidden_units[-1])`.
+
+    Raises:
+        ValueError: If `hidden_units` is empty.
+    """
+    if not hidden_units:
+        raise ValueError(
+            "`hidden_units` must name at least one hidden layer. "
+            f"Received: hidden_units={hidden_units}."
+        )
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Rescaling(1 / 255, name="rescaling")(inputs)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for index, units in enumerate(hidden_units, start=1):
+        x = keras.layers.Dense(units, activation="relu", name=f"dense_{index}")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{index}")(x)
+    return keras.Model(inputs, x, name="mlp")
+
+
+def build_cnn_backbone(input_shape, *, filters=(32, 64, 128)):
+    """Build a plain convolutional network with batch normalisation.
+
+    Each stage is convolution 3x3, BatchNorm, ReLU and max-pooling by 2; the
+    features are the average over the remaining positions.
+
+    Args:
+        input_shape: Shape of one image, `(height, width, channels)`, values in
+            0...255. Height and width at least `2 ** len(filters)` pixels.
+        filters: Number of filters of each stage; the last one is the number of
+            features.
+
+    Returns:
+        An uncompiled `keras.Model` named `"cnn"`: `(batch, *input_shape)` to
+        `(batch, filters[-1])`.
+
+    Raises:
+        ValueError: If `filters` is empty or the image is too small to be halved
+            once for each stage.
+    """
+    smallest = min(input_shape[0], input_shape[1])
+    if not filters or smallest < 2 ** len(filters):
+        raise ValueError(
+            "`filters` must have one to log2(image side) stages, since each stage "
+            "halves the image. "
+            f"Received: filters={tuple(filters)} for input_shape={tuple(input_shape)}."
+        )
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
+    for index, width in enumerate(filters, start=1):
+        # BatchNorm has its own offset, so the convolution needs no bias.
+        x = keras.layers.Conv2D(
+            width, 3, padding="same", use_bias=False, name=f"conv_{index}"
+        )(x)
+        x = keras.layers.BatchNormalization(name=f"batch_norm_{index}")(x)
+        x = keras.layers.ReLU(name=f"relu_{index}")(x)
+        x = keras.layers.MaxPooling2D(name=f"pool_{index}")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, x, name="cnn")
+
+
+def build_residual_backbone(input_shape, *, filters=(32, 64, 128)):
+    """Build a small residual network: one residual block a stage.
+
+    Each stage but the first halves the image. A block is twice convolution 3x3
+    and BatchNorm, added to its input (through a 1x1 convolution where the shape
+    changes).
+
+    Args:
+        input_shape: Shape of one image, `(height, width, channels)`, values in
+            0...255.
+        filters: Number of filters of each stage; the last one is the number of
+            features.
+
+    Returns:
+        An uncompiled `keras.Model` named `"residual_cnn"`:
+        `(batch, *input_shape)` to `(batch, filters[-1])`.
+
+    Raises:
+        ValueError: If `filters` is empty.
+
+    Reference:
+        He, Zhang, Ren and Sun, 2016, "Deep Residual Learning for Image
+        Recognition", section 3.
+    """
+    if not filters:
+        raise ValueError(
+            f"`filters` must name at least one stage. Received: filters={filters}."
+        )
+
+    def conv_norm(x, width, size, strides, name):
+        x = keras.layers.Conv2D(
+            width, size, strides, "same", use_bias=False, name=f"{name}_conv"
+        )(x)
+        return keras.layers.BatchNormalization(name=f"{name}_batch_norm")(x)
+
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
+    x = conv_norm(x, filters[0], 3, 1, "stem")
+    x = keras.layers.ReLU(name="stem_relu")(x)
+    for index, width in enumerate(filters, start=1):
+        name, strides = f"stage_{index}", 1 if index == 1 else 2
+        shortcut = x if index == 1 else conv_norm(x, width, 1, 2, f"{name}_shortcut")
+        y = conv_norm(x, width, 3, strides, f"{name}_first")
+        y = keras.layers.ReLU(name=f"{name}_first_relu")(y)
+        y = conv_norm(y, width, 3, 1, f"{name}_second")
+        x = keras.layers.Add(name=f"{name}_add")([shortcut, y])
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, x, name="residual_cnn")
+
+
+def attach_head(backbone, num_classes, *, dropout=0.0):
+    """Attach a new softmax layer to a backbone and return the classifier.
+
+    The classifier *shares* the backbone's weights: training one changes the
+    other, and several heads may sit on one backbone. It holds the backbone as
+    one layer, `classifier.get_layer(backbone.name)`.
+
+    Args:
+        backbone: A `keras.Model`, inputs to features of shape `(batch, d)`.
+        num_classes: Number of classes, at least 2.
+        dropout: Fraction of features dropped before the head, in [0, 1).
+
+    Returns:
+        An uncompiled `keras.Model`: inputs to probabilities of shape
+        `(batch, num_classes)`. Its last layer is named `"head"`.
+
+    Raises:
+        ValueError: If `num_classes` is below 2, or the backbone's output is not
+            of shape `(batch, d)`.
+    """
+    if num_classes < 2:
+        raise ValueError(
+            "`num_classes` must be at least 2 (softmax over one class is always 1). "
+            f"Received: num_classes={num_classes}."
+        )
+    if len(backbone.output_shape) != 2:
+        raise ValueError(
+            "`backbone` must return features of shape (batch, d). "
+            f"Received: output shape {backbone.output_shape}."
+        )
+    inputs = keras.Input(backbone.input_shape[1:], dtype=backbone.inputs[0].dtype)
+    features = backbone(inputs)
+    if dropout:
+        features = keras.layers.Dropout(dropout, name="head_dropout")(features)
+    # float32 also under mixed precision: a softmax in half precision loses digits.
+    probabilities = keras.layers.Dense(
+        num_classes, activation="softmax", dtype="float32", name="head"
+    )(features)
+    return keras.Model(inputs, probabilities, name=f"{backbone.name}_classifier")
