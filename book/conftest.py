@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from small_archives import offline_environment, write_small_cifar
 
 NEEDS_CIFAR = "cifar10_to_cifar100.ipynb"

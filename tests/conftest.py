@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from small_archives import (
     accept_small_cifar,
     offline_environment,

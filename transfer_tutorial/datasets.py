@@ -51,11 +51,11 @@ def _load_arrays(name):
 def load_cifar10_mini():
     """Load the first pictures of each class of CIFAR-10 (bundled).
 
-    | | |
-    |---|---|
-    | classes | 10, named in `CIFAR10_CLASSES` |
-    | pictures a class | 300 for training, 100 for testing |
-    | shape and type | `(n, 32, 32, 3)`, uint8, 0...255 |
+    ================  =================================
+    classes           10, named in `CIFAR10_CLASSES`
+    pictures a class  300 for training, 100 for testing
+    shape and type    `(n, 32, 32, 3)`, uint8, 0...255
+    ================  =================================
 
     Returns:
         `((x_train, y_train), (x_test, y_test))` with 3,000 and 1,000 pictures;
@@ -74,11 +74,11 @@ def load_cifar10_mini():
 def load_mnist_mini():
     """Load 5,000 handwritten digits of MNIST (bundled).
 
-    | | |
-    |---|---|
-    | classes | 10 digits |
-    | pictures | 4,000 for training, 1,000 for testing |
-    | shape and type | `(n, 28, 28, 1)`, uint8, 0 (paper) ... 255 (ink) |
+    ==============  ================================================
+    classes         10 digits
+    pictures        4,000 for training, 1,000 for testing
+    shape and type  `(n, 28, 28, 1)`, uint8, 0 (paper) ... 255 (ink)
+    ==============  ================================================
 
     Returns:
         `((x_train, y_train), (x_test, y_test))`; labels are int64 in 0...9.
@@ -98,11 +98,11 @@ def load_mnist_mini():
 def load_digits_8x8():
     """Load the 1,797 UCI handwritten digits that scikit-learn carries.
 
-    | | |
-    |---|---|
-    | classes | 10 digits |
-    | pictures | 1,347 for training, 450 for testing |
-    | shape and type | `(n, 8, 8, 1)`, uint8, 0 (paper) ... 255 (ink) |
+    ==============  ==============================================
+    classes         10 digits
+    pictures        1,347 for training, 450 for testing
+    shape and type  `(n, 8, 8, 1)`, uint8, 0 (paper) ... 255 (ink)
+    ==============  ==============================================
 
     scikit-learn's values 0...16 are stretched to 0...255, so that every image in
     this package has one range. The test set is the last quarter, in the original
@@ -126,11 +126,11 @@ def load_digits_8x8():
 def load_japanese_vowels():
     """Load utterances of two Japanese vowels by nine men (bundled).
 
-    | | |
-    |---|---|
-    | classes | 9 speakers |
-    | utterances | 270 for training (30 a speaker), 370 for testing |
-    | shape and type | `(n, 29, 12)`, float32: time steps x LPC cepstrum coefficients |
+    ==============  ==============================================================
+    classes         9 speakers
+    utterances      270 for training (30 a speaker), 370 for testing
+    shape and type  `(n, 29, 12)`, float32: time steps x LPC cepstrum coefficients
+    ==============  ==============================================================
 
     An utterance lasts 7 to 29 steps; the steps after its end are 0.
 

@@ -33,7 +33,7 @@ def classification_scores(y_true, probabilities):
             f"Received: {probabilities.shape} for labels of shape {y_true.shape}."
         )
     sums = probabilities.sum(axis=1)
-    if not (np.abs(sums - 1) < 1e-3).all() or probabilities.min() < 0:
+    if not (np.abs(sums - 1) < 1e-3).all() or (probabilities < 0).any():
         raise ValueError(
             "`probabilities` must be at least 0 and sum to 1 in every row. "
             f"Received: row sums {sums.min():.4g}...{sums.max():.4g}, "
@@ -92,7 +92,7 @@ def reliability_bins(y_true, probabilities, *, num_bins=15):
     if num_bins < 1:
         raise ValueError(f"`num_bins` must be at least 1. Received: {num_bins}.")
     sums = probabilities.sum(axis=1)
-    if not (np.abs(sums - 1) < 1e-3).all() or probabilities.min() < 0:
+    if not (np.abs(sums - 1) < 1e-3).all() or (probabilities < 0).any():
         raise ValueError(
             "`probabilities` must be at least 0 and sum to 1 in every row. "
             f"Received: row sums {sums.min():.4g}...{sums.max():.4g}."
@@ -280,9 +280,10 @@ def compare_paired(baseline_scores, transfer_scores, *, confidence=0.95):
     """
     baseline = np.asarray(baseline_scores, "float64")
     transfer = np.asarray(transfer_scores, "float64")
-    if baseline.shape != transfer.shape:
+    if baseline.shape != transfer.shape or baseline.ndim != 1 or len(baseline) < 2:
         raise ValueError(
-            "`baseline_scores` and `transfer_scores` must be paired, one score a seed. "
+            "`baseline_scores` and `transfer_scores` must be paired, one score for "
+            "each of at least two seeds. "
             f"Received: shapes {baseline.shape} and {transfer.shape}."
         )
     low, high = seed_interval(transfer - baseline, confidence=confidence)

@@ -167,6 +167,7 @@ def fine_tune_two_phase(
                 train_dataset,
                 validation_data=validation_dataset,
                 epochs=epochs,
+                shuffle=False,  # the dataset's own; Keras warns of anything else
                 verbose=verbose,
             )
         )

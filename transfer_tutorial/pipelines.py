@@ -66,9 +66,12 @@ def build_augmentation(*, flip="horizontal", rotation=0.05, zoom=0.1, seed=0):
         to float32 images of the same shape and range.
 
     Raises:
-        ValueError: If `rotation` or `zoom` is outside [0, 1], or nothing is left to
-            do.
+        ValueError: If `flip` is none of the four, `rotation` or `zoom` is outside
+            [0, 1], or nothing is left to do.
     """
+    flips = ("horizontal", "vertical", "horizontal_and_vertical", None)
+    if flip not in flips:  # Keras would silently flip nothing
+        raise ValueError(f"`flip` must be one of {flips}. Received: {flip!r}.")
     if not (0 <= rotation <= 1 and 0 <= zoom <= 1):
         raise ValueError(
             "`rotation` and `zoom` must be fractions in [0, 1]. "
@@ -83,7 +86,7 @@ def build_augmentation(*, flip="horizontal", rotation=0.05, zoom=0.1, seed=0):
         layers.append(keras.layers.RandomZoom(zoom, fill_mode="nearest", seed=seed + 2))
     if not layers:
         raise ValueError(
-            "at least one of `flip`, `rotation` and `zoom` must be on. "
+            "At least one of `flip`, `rotation` and `zoom` must be on. "
             f"Received: flip={flip}, rotation={rotation}, zoom={zoom}."
         )
     return keras.Sequential(layers, name="augmentation")

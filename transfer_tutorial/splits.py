@@ -1,7 +1,6 @@
 """Which rows: stratified training, validation and test sets; few-shot subsets."""
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 
 def split_three_ways(x, y, *, fractions=(0.6, 0.2, 0.2), seed=0):
@@ -10,16 +9,17 @@ def split_three_ways(x, y, *, fractions=(0.6, 0.2, 0.2), seed=0):
     Args:
         x: Array of shape `(n, ...)`.
         y: Integer labels of shape `(n,)`.
-        fractions: Share of each part; three positive numbers that sum to 1.
+        fractions: Share of each part; three positive numbers that sum to 1. Counts
+            are rounded within each class, and at least 1.
         seed: Seed of the shuffle.
 
     Returns:
         `((x_train, y_train), (x_validation, y_validation), (x_test, y_test))`.
-        Every row is in exactly one part.
+        Every row is in exactly one part, and every class in each of them.
 
     Raises:
-        ValueError: If the lengths differ, a part would be empty, or a class is too
-            small to be in every part.
+        ValueError: If the lengths differ, a part would be empty, or a class has fewer
+            than three rows.
     """
     x, y = np.asarray(x), np.asarray(y)
     if len(x) != len(y):
@@ -38,15 +38,17 @@ def split_three_ways(x, y, *, fractions=(0.6, 0.2, 0.2), seed=0):
             "`y` must have at least three rows of every class, one for each part. "
             f"Received: {dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
         )
-    rest, test = train_test_split(
-        np.arange(len(y)), test_size=fractions[2], stratify=y, random_state=seed
-    )
-    train, validation = train_test_split(
-        rest,
-        test_size=fractions[1] / (fractions[0] + fractions[1]),
-        stratify=y[rest],
-        random_state=seed,
-    )
+    rng = np.random.default_rng(seed)
+    parts = [], [], []
+    for c in classes:
+        rows = rng.permutation(np.flatnonzero(y == c))
+        # Rounded, but no class is left out of a part.
+        first = np.clip(round(fractions[0] * len(rows)), 1, len(rows) - 2)
+        second = round((fractions[0] + fractions[1]) * len(rows))
+        second = np.clip(second, first + 1, len(rows) - 1)
+        for part, chosen in zip(parts, np.split(rows, [first, second]), strict=True):
+            part.append(chosen)
+    train, validation, test = (rng.permutation(np.concatenate(p)) for p in parts)
     return (x[train], y[train]), (x[validation], y[validation]), (x[test], y[test])
 
 

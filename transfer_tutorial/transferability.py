@@ -92,11 +92,11 @@ def linear_cka(features_a, features_b):
             "`features_a` and `features_b` must be of shape (n, d) and (n, e). "
             f"Received: {a.shape} and {b.shape}."
         )
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    if scale == 0:
+    if (a == a[:1]).all() or (b == b[:1]).all():
         raise ValueError(
             "`features_a` and `features_b` must vary over the rows. "
             "Received: a view whose rows are all equal."
         )
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
     return float(np.linalg.norm(a.T @ b) ** 2 / scale)

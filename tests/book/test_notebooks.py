@@ -6,6 +6,7 @@ from statistics import median
 
 import pytest
 import yaml
+
 from execute import BOOK, NOT_EXECUTED, ROOT, convert, find_sources, outline
 from execute import read_stored as read
 

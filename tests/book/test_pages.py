@@ -3,8 +3,9 @@
 import re
 
 import pytest
-import transfer_tutorial
 import yaml
+
+import transfer_tutorial
 from execute import BOOK, ROOT, find_sources
 
 SOURCES = set(find_sources())
