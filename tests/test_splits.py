@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from transfer_tutorial.splits import few_shot_indices, split_three_ways
 
 

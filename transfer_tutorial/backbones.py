@@ -74,7 +74,9 @@ def build_cnn_backbone(input_shape, *, filters=(32, 64, 128)):
         x = keras.layers.Conv2D(
             width, 3, padding="same", use_bias=False, name=f"conv_{index}"
         )(x)
-        x = keras.layers.BatchNormalization(name=f"batch_norm_{index}")(x)
+        # Momentum 0.9: at Keras' 0.99 the moving statistics still remember their
+        # start after the few hundred steps that few labels give.
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{index}")(x)
         x = keras.layers.ReLU(name=f"relu_{index}")(x)
         x = keras.layers.MaxPooling2D(name=f"pool_{index}")(x)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
@@ -114,7 +116,10 @@ def build_residual_backbone(input_shape, *, filters=(32, 64, 128)):
         x = keras.layers.Conv2D(
             width, size, strides, "same", use_bias=False, name=f"{name}_conv"
         )(x)
-        return keras.layers.BatchNormalization(name=f"{name}_batch_norm")(x)
+        # Momentum as in `build_cnn_backbone`, for the same reason.
+        return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_batch_norm")(
+            x
+        )
 
     inputs = keras.Input(input_shape)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)

@@ -29,22 +29,21 @@ def _read_bundled(name):
     """Return the bytes of a bundled file after checking them against `SHA256SUMS`."""
     path = _DATA / name
     repair = "Reinstall the package, or run `python tools/build_data.py` in a checkout."
-    if not path.is_file():
-        raise FileNotFoundError(f"The bundled file {path} is missing. {repair}")
+    for needed in (path, _DATA / "SHA256SUMS"):
+        if not needed.is_file():
+            raise FileNotFoundError(f"The bundled file {needed} is missing. {repair}")
     content = path.read_bytes()
-    lines = (_DATA / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    expected = {line.split()[1]: line.split()[0] for line in lines}
-    if hashlib.sha256(content).hexdigest() != expected.get(name):
+    sums = (_DATA / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    if f"{hashlib.sha256(content).hexdigest()}  {name}" not in sums:
         raise OSError(f"The bundled file {path} is damaged (SHA-256 differs). {repair}")
     return content
 
 
 def _load_arrays(name):
     """Return `((x_train, y_train), (x_test, y_test))` of a bundled `.npz` file."""
+    keys = ("x_train", "y_train", "x_test", "y_test")
     with np.load(io.BytesIO(_read_bundled(name)), allow_pickle=False) as file:
-        x_train, y_train, x_test, y_test = (
-            file[key] for key in ("x_train", "y_train", "x_test", "y_test")
-        )
+        x_train, y_train, x_test, y_test = (file[key] for key in keys)
     return (x_train, y_train), (x_test, y_test)
 
 
@@ -275,6 +274,7 @@ def fetch_cifar100(*, label_mode="fine", classes=None):
 
 def _fetch(name, load, num_classes, classes):
     """Run one of Keras' loaders, leave no debris when it fails, select the classes."""
+    classes = None if classes is None else list(classes)
     outside = [c for c in classes or () if c not in range(num_classes)]
     if outside:
         raise ValueError(

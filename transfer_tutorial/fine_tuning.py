@@ -48,11 +48,15 @@ def unfreeze_last_layers(backbone, num_layers):
             f"{backbone.name!r} that have weights, BatchNormalization not counted. "
             f"Received: num_layers={num_layers}."
         )
-    # The setter of a model reaches all its layers, so it comes first.
+    # Each flag is set by itself: a model whose flag is True already does not pass
+    # `trainable = True` on to its layers.
     backbone.trainable = True
-    last = layers[len(layers) - num_layers :]
     for layer in backbone.layers:
-        layer.trainable = any(layer is chosen for chosen in last)
+        layer.trainable = False
+    last = layers[len(layers) - num_layers :]
+    for layer in last:  # grows as it is walked, if the backbone nests models
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        last.extend(getattr(layer, "layers", []))
 
 
 def count_parameters(model):
@@ -85,7 +89,7 @@ def reset_training(classifier, weights):
     Raises:
         ValueError: If the classifier was not compiled, or the weights do not fit.
     """
-    if classifier.optimizer is None:
+    if not classifier.compiled:
         raise ValueError(
             "`classifier` must be compiled, or it has no optimizer to reset. "
             f"Received: {classifier.name!r}, not compiled."

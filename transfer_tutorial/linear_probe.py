@@ -64,8 +64,9 @@ def load_or_compute(path, compute):
     path = pathlib.Path(path)
     if path.exists():
         try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+            with open(path, "rb") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, OSError) as error:
             raise OSError(
                 f"The cache {path} is damaged: {error}. Delete it to compute it again."
             ) from error

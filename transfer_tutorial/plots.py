@@ -171,11 +171,11 @@ def plot_embedding(points, labels, domains=None, *, ax=None):
     ax = ax or plt.gca()
     colors = plt.get_cmap("tab10")(np.arange(10))
     for number, label in enumerate(np.unique(labels)):
-        for marker, domain in zip("o^sDv", np.unique(domains), strict=False):
+        for index, domain in enumerate(np.unique(domains)):
             chosen = (labels == label) & (domains == domain)
             name = f"{label} {domain}".strip()
-            color = colors[number % 10]
-            ax.scatter(*points[chosen].T, s=12, marker=marker, color=color, label=name)
+            style = {"color": colors[number % 10], "marker": "o^sDv"[index % 5]}
+            ax.scatter(*points[chosen].T, s=12, label=name, **style)
     ax.set(xticks=[], yticks=[])
     ax.legend(fontsize=8, ncols=2)
     return ax

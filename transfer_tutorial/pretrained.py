@@ -39,6 +39,29 @@ def _load_weights(layers, name):
                 variable.assign(stored[f"{layer.name}/{variable.name}"])
 
 
+def _conv_norm(x, filters, size, strides, name, *, depthwise=False, relu6=True):
+    """Convolution without bias, BatchNorm and, but for projections, ReLU6."""
+    options = dict(padding="same", use_bias=False, name=f"{name}_conv")
+    if depthwise:
+        x = keras.layers.DepthwiseConv2D(size, strides, **options)(x)
+    else:
+        x = keras.layers.Conv2D(filters, size, strides, **options)(x)
+    x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_batch_norm")(x)
+    return keras.layers.ReLU(6, name=f"{name}_relu6")(x) if relu6 else x
+
+
+def _inverted_residual(x, filters, size, strides, name):
+    """Expand the channels by 6 (not in the first block), filter each, project."""
+    shortcut, width = x, x.shape[-1]
+    if name != "block_1":
+        x = _conv_norm(x, 6 * width, 1, 1, f"{name}_expand")
+    x = _conv_norm(x, None, size, strides, f"{name}_depthwise", depthwise=True)
+    x = _conv_norm(x, filters, 1, 1, f"{name}_project", relu6=False)
+    if strides == 1 and filters == width:
+        x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+    return x
+
+
 def build_efficientnet_lite0_backbone(image_size=96, *, weights="imagenet"):
     """Build EfficientNet-Lite0, trained on ImageNet, with 1,280 features.
 
@@ -76,33 +99,17 @@ def build_efficientnet_lite0_backbone(image_size=96, *, weights="imagenet"):
             f'`weights` must be "imagenet" or None. Received: weights={weights!r}.'
         )
 
-    def norm_relu6(x, name):
-        x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_batch_norm")(x)
-        return x if "project" in name else keras.layers.ReLU(6, name=f"{name}_relu")(x)
-
-    def conv(x, filters, size, strides, name):
-        options = dict(padding="same", use_bias=False, name=f"{name}_conv")
-        x = keras.layers.Conv2D(filters, size, strides, **options)(x)
-        return norm_relu6(x, name)
-
     inputs = keras.Input((None, None, 3), name="images")
     options = dict(crop_to_aspect_ratio=True, name="resizing")
     x = keras.layers.Resizing(image_size, image_size, **options)(inputs)
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(x)
-    x = conv(x, 32, 3, 2, "stem")
+    x = _conv_norm(x, 32, 3, 2, "stem")
     widths = [16] + 2 * [24] + 2 * [40] + 3 * [80] + 3 * [112] + 4 * [192] + [320]
     for block, filters in enumerate(widths, start=1):
-        name, shortcut, before = f"block_{block}", x, x.shape[-1]
-        if block > 1:
-            x = conv(x, 6 * before, 1, 1, f"{name}_expand")
         size = 5 if filters in (40, 112, 192) else 3
-        strides = 2 if filters != before and filters in (24, 40, 80, 192) else 1
-        options = dict(padding="same", use_bias=False, name=f"{name}_depthwise_conv")
-        x = keras.layers.DepthwiseConv2D(size, strides, **options)(x)
-        x = conv(norm_relu6(x, f"{name}_depthwise"), filters, 1, 1, f"{name}_project")
-        if filters == before:
-            x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
-    x = conv(x, 1280, 1, 1, "top")
+        strides = 2 if filters in (24, 40, 80, 192) and filters != x.shape[-1] else 1
+        x = _inverted_residual(x, filters, size, strides, f"block_{block}")
+    x = _conv_norm(x, 1280, 1, 1, "top")
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     backbone = keras.Model(inputs, x, name="efficientnet_lite0")
     if weights == "imagenet":
@@ -169,7 +176,10 @@ def build_source_cnn_backbone(*, weights="cifar10"):
     def conv_norm(x, filters, size, strides, name):
         options = dict(padding="same", use_bias=False, name=f"{name}_conv")
         x = keras.layers.Conv2D(filters, size, strides, **options)(x)
-        return keras.layers.BatchNormalization(name=f"{name}_batch_norm")(x)
+        # Momentum 0.9, for whoever trains it on few images (see `backbones`).
+        return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_batch_norm")(
+            x
+        )
 
     inputs = keras.Input((32, 32, 3), name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
