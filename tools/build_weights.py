@@ -46,6 +46,7 @@ BATCH_SIZE = 128
 PHASES = ((24, 10), (32, 4))  # image side, epochs: small crops first, which are fast
 PEAK_LEARNING_RATE = 0.2
 WEIGHT_DECAY = 5e-4
+BATCH_NORM_MOMENTUM = 0.99  # long training: average the statistics over many steps
 
 
 # EfficientNet-Lite0
@@ -235,6 +236,9 @@ def train_source_cnn(x, y, validation=None):
     for side, epochs in PHASES:
         backbone = build_residual_backbone((side, side, 3))
         classifier = attach_head(backbone, len(SOURCE_LABELS))
+        for layer in backbone.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = BATCH_NORM_MOMENTUM
         if weights is not None:  # the same weights serve images of any size
             classifier.set_weights(weights)
         optimizer = keras.optimizers.SGD(
@@ -288,6 +292,7 @@ def build_source_cnn(cache, output, *, trial):
         "training_images": len(train[0]),
         "test_images": len(test[0]),
         "test_accuracy": round(measure_accuracy(classifier, *test), 4),
+        "weights": sum(array.size for array in arrays.values()),
         "seconds": round(seconds),
         "cpu_seconds": round(cpu_seconds),
         "cpu_cores": os.cpu_count(),
@@ -349,7 +354,8 @@ def describe_source_cnn(output):
         "rate. The weights were rounded to float16. Settings were tried on 3,000 "
         "training images held out (`--trial`).",
         "measured": f"accuracy {record['test_accuracy']:.4f} on the "
-        f"{record['test_images']:,} test images of the six classes, used once; "
+        f"{record['test_images']:,} test images of the six classes, on which nothing "
+        "was chosen; "
         f"{minutes:.0f} minutes on {record['cpu_cores']} CPU cores that other "
         f"programs used too ({cpu_minutes:.0f} minutes of processor time); "
         "all settings are in `source_cnn.json`",
