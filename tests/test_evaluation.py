@@ -221,6 +221,22 @@ def test_paired_interval_lies_above_zero_when_the_second_model_is_better():
     assert swapped == pytest.approx((-high, -low))
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_paired_interval_of_accuracies_is_that_of_the_mean_difference_of_rows(
+    confidence,
+):
+    y_true, first = make_predictions()
+    second = make_predictions(accuracy=0.9)[1]
+    difference = (second == y_true).astype(float) - (first == y_true)
+    expected = bootstrap_interval(
+        lambda _, rows: rows.mean(), y_true, difference, confidence=confidence
+    )
+    found = paired_bootstrap_interval(
+        measure_accuracy, y_true, first, second, confidence=confidence
+    )
+    assert found == pytest.approx(expected)
+
+
 def test_paired_interval_is_narrower_than_unpaired_ones_for_models_that_err_alike():
     y_true, first = make_predictions()
     second = first.copy()
@@ -378,6 +394,10 @@ def test_what_are_no_probabilities_is_refused(function, y_true, probabilities, m
         (
             lambda: compare_paired([0.5], [0.6]),
             r"`baseline_scores` and `transfer_scores` .* Received: .*\(1,\)",
+        ),
+        (
+            lambda: compare_paired([[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+            r"`baseline_scores` and `transfer_scores` .* Received: .*\(2, 2\)",
         ),
         (lambda: compare_paired([0.5, np.inf], [0.6, 1]), "finite.* Received: .*inf"),
         (

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfer_tutorial.splits import few_shot_indices, split_three_ways
@@ -12,17 +12,19 @@ def make_rows(*class_sizes):
     return np.arange(len(y)), np.random.default_rng(0).permutation(y)
 
 
-@given(st.lists(st.integers(3, 40), min_size=2, max_size=5), st.integers(0, 99))
-def test_split_puts_every_row_in_exactly_one_part(class_sizes, seed):
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(3, 40), min_size=2, max_size=5),
+    st.permutations([0.98, 0.01, 0.01]) | st.permutations([0.6, 0.2, 0.2]),
+    st.integers(0, 99),
+)
+def test_split_puts_every_row_in_one_part_and_every_class_in_all(
+    class_sizes, fractions, seed
+):
     x, y = make_rows(*class_sizes)
-    parts = split_three_ways(x, y, seed=seed)
+    parts = split_three_ways(x, y, fractions=fractions, seed=seed)
     assert sorted(np.concatenate([rows for rows, _ in parts])) == x.tolist()
-
-
-@given(st.lists(st.integers(3, 40), min_size=2, max_size=5), st.integers(0, 99))
-def test_split_puts_every_class_in_every_part(class_sizes, seed):
-    parts = split_three_ways(*make_rows(*class_sizes), seed=seed)
-    assert [len(np.unique(y)) for _, y in parts] == [len(class_sizes)] * 3
+    assert [len(np.unique(labels)) for _, labels in parts] == [len(class_sizes)] * 3
 
 
 def test_split_keeps_labels_with_their_rows():
@@ -52,9 +54,9 @@ def test_split_repeats_with_the_same_seed_and_differs_with_another():
     assert set(first) == set(again) != set(other)
 
 
-def test_split_mixes_rows_that_came_sorted():
-    (rows, _), _, _ = split_three_ways(np.arange(200), np.repeat([0, 1], 100))
-    assert np.any(np.diff(rows) < 0)
+def test_split_mixes_rows_and_classes_that_came_sorted():
+    for rows, y in split_three_ways(np.arange(200), np.repeat([0, 1], 100)):
+        assert np.any(np.diff(rows[y == 0]) < 0) and np.any(np.diff(y) < 0)
 
 
 def test_few_shot_indices_are_balanced_sorted_and_drawn_without_replacement():

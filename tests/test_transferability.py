@@ -130,8 +130,8 @@ FIVE, FOUR = make_features(5, 2), make_features(4, 2)
             lambda: linear_cka(FIVE, FOUR),
             r"`features_a` and `features_b` .* Received: \(5, 2\) and \(4, 2\)",
         ),
-        (lambda: linear_cka(FIVE[0], FIVE), r"`features_a` .* Received: \(2,\) and"),
-        (lambda: linear_cka(FIVE, FIVE[0]), r"`features_b` .* and \(2,\)"),
+        (lambda: linear_cka(FIVE[:, 0], FIVE), r"`features_a` .* \(5,\) and \(5, 2\)"),
+        (lambda: linear_cka(FIVE, FIVE[:, 0]), r"`features_b` .* \(5, 2\) and \(5,\)"),
         # 0.1 has no exact binary form: its mean over three rows differs from it.
         (
             lambda: linear_cka(np.full((3, 2), 0.1), FIVE[:3]),

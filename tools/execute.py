@@ -9,6 +9,7 @@ not changed changes no byte.
 """
 
 import argparse
+import base64
 import hashlib
 import os
 import re
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 # Converted but not run: it needs data that is not bundled.
 NOT_EXECUTED = {"book/code/cifar10_to_cifar100.md"}
+README_PICTURE = ROOT / "assets" / "learning_curves.png"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -138,16 +140,26 @@ def keep_wall_times(notebook, stored):
             new.outputs = old.outputs
 
 
-def write_atomically(path, text):
+def write_atomically(path, content):
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def find_readme_picture(notebook):
+    """The PNG that a cell tagged `readme-picture` shows, as bytes, or None."""
+    for cell in notebook.cells:
+        if "readme-picture" in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    return base64.b64decode(output.data["image/png"])
+    return None
 
 
 def execute(source):
@@ -164,7 +176,9 @@ def execute(source):
     text = nbformat.writes(notebook) + "\n"
     same = target.exists() and target.read_text(encoding="utf-8") == text
     if not same:
-        write_atomically(target, text)
+        write_atomically(target, text.encode())
+    if picture := find_readme_picture(notebook):
+        write_atomically(README_PICTURE, picture)
     seconds = time.perf_counter() - start
     print(f"{seconds:6.1f} s  {'same bytes' if same else 'written'}")
 

@@ -10,8 +10,10 @@ import yaml
 from execute import (
     BOOK,
     NOT_EXECUTED,
+    README_PICTURE,
     ROOT,
     convert,
+    find_readme_picture,
     find_sources,
     outline,
     read_stored,
@@ -24,6 +26,7 @@ TAGS = {
     "nbval-check-output",  # the same on every machine: `make test` compares it
     "wall-time",  # seconds: `make execute` keeps what is stored
     "raises-exception",
+    "readme-picture",  # `make execute` copies it to assets/learning_curves.png
     *(f"{verb}-{what}" for verb in ("hide", "remove") for what in ("input", "output")),
 }
 # Notebooks that do not end with "Checked claims", each with its reason.
@@ -172,3 +175,11 @@ def test_prose_reads_the_same_in_colab(source):
         if cell.cell_type == "markdown":
             assert not DIRECTIVE.search(cell.source), cell.source
             assert not ROLE.search(cell.source), cell.source
+
+
+def test_the_readme_shows_a_figure_of_the_book():
+    pictures = [find_readme_picture(read(source)) for source in SOURCES]
+    [picture] = [picture for picture in pictures if picture]
+    assert README_PICTURE.read_bytes() == picture
+    name = README_PICTURE.relative_to(ROOT).as_posix()
+    assert f"]({name})" in (ROOT / "README.md").read_text(encoding="utf-8")
