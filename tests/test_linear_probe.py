@@ -200,13 +200,16 @@ def get_strength(probe):
     return probe[-1].C
 
 
+# With one fold fewer, the second and the third would choose another strength.
 @pytest.mark.parametrize(
-    ("rows_per_class", "num_folds"), [(2, 2), (3, 3), (20, 3)], ids=str
+    ("rows_per_class", "num_folds", "separation"),
+    [(2, 2, 2), (3, 3, 0.2), (20, 3, 0.6)],
+    ids=str,
 )
 def test_probe_is_the_logistic_regression_that_cross_validation_chooses(
-    rows_per_class, num_folds
+    rows_per_class, num_folds, separation
 ):
-    features, labels = make_rows(rows_per_class, separation=2)
+    features, labels = make_rows(rows_per_class, separation=separation)
 
     def make_probe(strength):
         regression = LogisticRegression(C=strength, max_iter=1000)

@@ -69,7 +69,7 @@ def test_augmentation_leaves_images_unchanged_at_inference(tiny_images):
     np.testing.assert_array_equal(augmentation.predict(images, verbose=0), images)
 
 
-@pytest.mark.parametrize(
+EACH_AUGMENTATION = pytest.mark.parametrize(
     "options",
     [
         {"rotation": 0, "zoom": 0},
@@ -78,6 +78,9 @@ def test_augmentation_leaves_images_unchanged_at_inference(tiny_images):
     ],
     ids=["flip", "rotation", "zoom"],
 )
+
+
+@EACH_AUGMENTATION
 def test_each_augmentation_changes_images_and_keeps_shape_and_range(
     tiny_images, options
 ):
@@ -117,9 +120,12 @@ def test_turned_and_shrunk_images_have_no_black_corners():
     np.testing.assert_allclose(augmented, 200, rtol=1e-4)
 
 
-def test_augmentation_repeats_with_the_same_seed_and_differs_with_another(tiny_images):
+@EACH_AUGMENTATION
+def test_augmentation_repeats_with_the_same_seed_and_differs_with_another(
+    tiny_images, options
+):
     first, again, other = (
-        np.asarray(build_augmentation(seed=s)(tiny_images[0], training=True))
+        np.asarray(build_augmentation(seed=s, **options)(tiny_images[0], training=True))
         for s in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
