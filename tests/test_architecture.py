@@ -45,6 +45,10 @@ EXCEPTIONS = {
     "attach_imagenet_head": "reads bundled weights",
     "build_source_cnn_backbone": "reads bundled weights",
     "attach_source_head": "reads bundled weights",
+    "plot_history": "shares the book's colour of each strategy",
+    "plot_shots": "shares the book's colour of each strategy",
+    "plot_scores_with_intervals": "shares the book's colour of each strategy",
+    "fine_tune_two_phase": "unfreezes with its neighbour `unfreeze_last_layers`",
 }
 
 

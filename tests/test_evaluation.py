@@ -348,7 +348,7 @@ def test_what_are_no_probabilities_is_refused(function, y_true, probabilities, m
         ),
         (
             lambda: expected_calibration_error([], np.zeros((0, 2))),
-            r"`y_true` .* Received: none",
+            r"`y_true` .* Received: 0 rows",
         ),
         (
             lambda: reliability_bins([0, 1], ROWS, num_bins=0),
@@ -402,7 +402,7 @@ def test_what_are_no_probabilities_is_refused(function, y_true, probabilities, m
         (lambda: compare_paired([0.5, np.inf], [0.6, 1]), "finite.* Received: .*inf"),
         (
             lambda: compare_paired([0, 1], [1, 3], confidence=1.5),
-            r"`confidence` .* Received: 1.5",
+            r"`confidence` .* Received: .*confidence=1.5",
         ),
     ],
 )

@@ -1,7 +1,4 @@
-"""Probabilities to numbers, and numbers to a verdict: did transfer help?
-
-NumPy, SciPy and scikit-learn only; importing this module loads no TensorFlow.
-"""
+"""Probabilities to numbers, and numbers to a verdict; no TensorFlow is loaded."""
 
 import numpy as np
 from scipy import stats
@@ -17,10 +14,9 @@ def classification_scores(y_true, probabilities):
         probabilities: Array of shape `(n, num_classes)`; rows sum to 1.
 
     Returns:
-        A dict of floats in [0, 1]: `accuracy`, `macro_f1`, `roc_auc_ovr` (macro
-        average, one class against the rest; the plain ROC-AUC for two classes),
-        all better when higher, and `expected_calibration_error` (15 bins), better
-        when lower.
+        A dict of floats in [0, 1]: `accuracy`, `macro_f1`, `roc_auc_ovr` (mean over
+        the classes, one against the rest), all better when higher, and
+        `expected_calibration_error` (15 bins), better when lower.
 
     Raises:
         ValueError: If the shapes disagree, rows do not sum to 1, a label is outside
@@ -67,9 +63,8 @@ def reliability_bins(y_true, probabilities, *, num_bins=15):
         num_bins: Bins of equal width over [0, 1].
 
     Returns:
-        `(confidence, accuracy, count)`, each of shape `(num_bins,)`: the mean
-        probability of the predicted class, the fraction that was right (both NaN in
-        an empty bin), and the number of predictions.
+        `(confidence, accuracy, count)` of shape `(num_bins,)`: mean probability of the
+        predicted class, fraction right (both NaN in an empty bin), and predictions.
 
     Raises:
         ValueError: If the shapes disagree, rows do not sum to 1, or `num_bins` is
@@ -123,14 +118,28 @@ def expected_calibration_error(y_true, probabilities, *, num_bins=15):
         Guo, Pleiss, Sun and Weinberger, 2017, "On Calibration of Modern Neural
         Networks", equation 3.
     """
-    if len(y_true) == 0:
-        raise ValueError("`y_true` must have at least one row. Received: none.")
-    confidence, accuracy, count = reliability_bins(
-        y_true, probabilities, num_bins=num_bins
-    )
-    filled = count > 0
-    gaps = np.abs(accuracy[filled] - confidence[filled])
-    return float(np.sum(gaps * count[filled]) / count.sum())
+    y_true, probabilities = np.asarray(y_true), np.asarray(probabilities, "float64")
+    if probabilities.ndim != 2 or y_true.shape != probabilities.shape[:1]:
+        raise ValueError(
+            "`probabilities` must have shape (n, num_classes) with one label a row. "
+            f"Received: {probabilities.shape} for labels of shape {y_true.shape}."
+        )
+    if len(y_true) == 0 or num_bins < 1:
+        raise ValueError(
+            "`y_true` must have at least one row, `num_bins` be at least 1. "
+            f"Received: {len(y_true)} rows, {num_bins=}."
+        )
+    sums = probabilities.sum(axis=1)
+    if not (np.abs(sums - 1) < 1e-3).all() or probabilities.min() < 0:
+        raise ValueError(
+            "`probabilities` must be at least 0 and sum to 1 in every row. "
+            f"Received: row sums {sums.min():.4g}...{sums.max():.4g}."
+        )
+    top = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == y_true
+    bins = np.minimum((top * num_bins).astype(int), num_bins - 1)
+    # count / n * |accuracy - confidence|, with the counts cancelled
+    return float(np.abs(np.bincount(bins, right - top)).sum() / len(y_true))
 
 
 def bootstrap_interval(
@@ -138,8 +147,7 @@ def bootstrap_interval(
 ):
     """Percentile bootstrap interval of a metric over the rows of one test set.
 
-    It covers the chance of drawing *these test rows*; it says nothing about other
-    seeds of training (see `seed_interval`).
+    It covers the chance of drawing these test rows, not other seeds of training.
 
     Args:
         metric: Function `(y_true, y_pred) -> float`.
@@ -166,13 +174,10 @@ def bootstrap_interval(
             f"{len(y_true)} and {len(y_pred)} rows, confidence={confidence}."
         )
     rng = np.random.default_rng(seed)
-    scores = []
-    for _ in range(num_resamples):
-        rows = rng.integers(len(y_true), size=len(y_true))
-        scores.append(metric(y_true[rows], y_pred[rows]))
+    resamples = rng.integers(len(y_true), size=(num_resamples, len(y_true)))
+    scores = [metric(y_true[rows], y_pred[rows]) for rows in resamples]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(scores, [tail, 1 - tail])
-    return float(low), float(high)
+    return tuple(np.quantile(scores, [tail, 1 - tail]).tolist())
 
 
 def paired_bootstrap_interval(
@@ -180,8 +185,8 @@ def paired_bootstrap_interval(
 ):
     """Bootstrap interval of `metric(b) - metric(a)` on the same test rows.
 
-    Both models are scored on the same resample, so what makes a row hard for both
-    cancels. An interval above 0 says that model b is better on such test rows.
+    Both models are scored on the same resample. An interval above 0 says that model
+    b is better on such test rows.
 
     Args:
         metric: Function `(y_true, y_pred) -> float`.
@@ -209,22 +214,17 @@ def paired_bootstrap_interval(
             f"{len(y_true)}, {len(a)} and {len(b)} rows, confidence={confidence}."
         )
     rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(num_resamples):
-        rows = rng.integers(len(y_true), size=len(y_true))
-        gain = metric(y_true[rows], b[rows]) - metric(y_true[rows], a[rows])
-        differences.append(gain)
+    resamples = rng.integers(len(y_true), size=(num_resamples, len(y_true)))
+    gains = [metric(y_true[r], b[r]) - metric(y_true[r], a[r]) for r in resamples]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(low), float(high)
+    return tuple(np.quantile(gains, [tail, 1 - tail]).tolist())
 
 
 def seed_interval(scores, *, confidence=0.95):
     """Student-t interval of the mean score over seeds.
 
     It covers the chance of another draw of labels, initial weights and order of
-    batches, as far as the seeds vary them. For the test rows, see
-    `bootstrap_interval`.
+    batches, as far as the seeds vary them; not the chance in the test rows.
 
     Args:
         scores: One score a seed, at least two.
@@ -256,9 +256,8 @@ def seed_interval(scores, *, confidence=0.95):
 def compare_paired(baseline_scores, transfer_scores, *, confidence=0.95):
     """Did transfer help? The verdict on paired scores, one pair a seed.
 
-    In each pair both methods had the same labels, split and seed. The interval is
-    Student's t over the differences; the verdict is read off it: "gain" when it lies
-    above 0, "negative transfer" when it lies below, else "no evidence".
+    The interval is Student's t over the differences. The verdict is "gain" when it
+    lies above 0, "negative transfer" when it lies below, else "no evidence".
 
     Args:
         baseline_scores: Scores without transfer, one a seed, at least two; higher
@@ -267,8 +266,7 @@ def compare_paired(baseline_scores, transfer_scores, *, confidence=0.95):
         confidence: Coverage aimed at, in (0, 1).
 
     Returns:
-        A dict: `difference` (mean of transfer minus baseline), `low`, `high`, and
-        `verdict`.
+        A dict: `difference` (mean, transfer minus baseline), `low`, `high`, `verdict`.
 
     Raises:
         ValueError: If the lengths differ, there are fewer than two pairs, a score is
@@ -282,11 +280,19 @@ def compare_paired(baseline_scores, transfer_scores, *, confidence=0.95):
             "each of at least two seeds. "
             f"Received: shapes {baseline.shape} and {transfer.shape}."
         )
-    low, high = seed_interval(transfer - baseline, confidence=confidence)
+    gains = transfer - baseline
+    if not np.isfinite(gains).all() or not 0 < confidence < 1:
+        raise ValueError(
+            "`baseline_scores` and `transfer_scores` must be finite, and `confidence` "
+            f"in (0, 1). Received: differences {gains.tolist()}, {confidence=}."
+        )
+    margin = stats.t.ppf((1 + confidence) / 2, len(gains) - 1)
+    margin *= gains.std(ddof=1) / np.sqrt(len(gains))
+    low, high = gains.mean() - margin, gains.mean() + margin
     verdict = "gain" if low > 0 else "negative transfer" if high < 0 else "no evidence"
     return {
-        "difference": float(np.mean(transfer - baseline)),
-        "low": low,
-        "high": high,
+        "difference": float(gains.mean()),
+        "low": float(low),
+        "high": float(high),
         "verdict": verdict,
     }

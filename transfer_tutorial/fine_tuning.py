@@ -155,24 +155,19 @@ def fine_tune_two_phase(
         )
     # A wrong number is refused now, not after the first phase has been trained.
     unfreeze_last_layers(backbones[0], num_unfrozen_layers)
+    head_phase = (0, head_epochs, head_learning_rate)
+    last_phase = (num_unfrozen_layers, backbone_epochs, backbone_learning_rate)
     histories = []
-    for num_layers, epochs, learning_rate in (
-        (0, head_epochs, head_learning_rate),
-        (num_unfrozen_layers, backbone_epochs, backbone_learning_rate),
-    ):
+    for num_layers, epochs, learning_rate in (head_phase, last_phase):
         unfreeze_last_layers(backbones[0], num_layers)
+        optimizer = keras.optimizers.Adam(learning_rate)
         classifier.compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
         )
-        histories.append(
-            classifier.fit(
-                train_dataset,
-                validation_data=validation_dataset,
-                epochs=epochs,
-                shuffle=False,  # the dataset's own; Keras warns of anything else
-                verbose=verbose,
-            )
+        # The dataset has its own order; Keras warns of any other `shuffle`.
+        options = dict(epochs=epochs, shuffle=False, verbose=verbose)
+        history = classifier.fit(
+            train_dataset, validation_data=validation_dataset, **options
         )
+        histories.append(history)
     return tuple(histories)

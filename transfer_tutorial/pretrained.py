@@ -177,9 +177,8 @@ def build_source_cnn_backbone(*, weights="cifar10"):
         options = dict(padding="same", use_bias=False, name=f"{name}_conv")
         x = keras.layers.Conv2D(filters, size, strides, **options)(x)
         # Momentum 0.9, for whoever trains it on few images (see `backbones`).
-        return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_batch_norm")(
-            x
-        )
+        options = dict(momentum=0.9, name=f"{name}_batch_norm")
+        return keras.layers.BatchNormalization(**options)(x)
 
     inputs = keras.Input((32, 32, 3), name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
