@@ -333,9 +333,18 @@ def test_bad_input_names_the_argument_and_what_was_received(call, message):
         call()
 
 
-def test_head_of_one_network_is_refused_for_another(lite0, source_cnn):
-    message = r"`backbone` .* Received: '{}' with output shape \(None, {}\)"
-    with pytest.raises(ValueError, match=message.format("source_cnn", 128)):
-        attach_imagenet_head(source_cnn)
-    with pytest.raises(ValueError, match=message.format("efficientnet_lite0", 1280)):
-        attach_source_head(lite0)
+@pytest.mark.parametrize(
+    ("attach", "name", "num_features"),
+    [
+        (attach_imagenet_head, "source_cnn", 1280),
+        (attach_imagenet_head, "efficientnet_lite0", 128),
+        (attach_source_head, "efficientnet_lite0", 128),
+        (attach_source_head, "source_cnn", 1280),
+    ],
+)
+def test_head_is_refused_for_another_network(attach, name, num_features):
+    pooling, dense = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense
+    layers = [keras.Input((32, 32, 3)), pooling, dense(num_features)]
+    message = rf"`backbone` .* Received: '{name}' .* \(None, {num_features}\)"
+    with pytest.raises(ValueError, match=message):
+        attach(keras.Sequential(layers, name=name))

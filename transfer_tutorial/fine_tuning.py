@@ -157,13 +157,11 @@ def fine_tune_two_phase(
     unfreeze_last_layers(backbones[0], num_unfrozen_layers)
     head_phase = (0, head_epochs, head_learning_rate)
     last_phase = (num_unfrozen_layers, backbone_epochs, backbone_learning_rate)
-    histories = []
+    histories, loss = [], "sparse_categorical_crossentropy"
     for num_layers, epochs, learning_rate in (head_phase, last_phase):
         unfreeze_last_layers(backbones[0], num_layers)
         optimizer = keras.optimizers.Adam(learning_rate)
-        classifier.compile(
-            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
-        )
+        classifier.compile(optimizer, loss, metrics=["accuracy"])
         # The dataset has its own order; Keras warns of any other `shuffle`.
         options = dict(epochs=epochs, shuffle=False, verbose=verbose)
         history = classifier.fit(
