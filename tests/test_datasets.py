@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.datasets import load_digits
 
 from transfer_tutorial import datasets
@@ -52,6 +53,18 @@ def test_every_set_answers_with_two_pairs_of_equally_long_arrays(load):
 def test_no_test_row_is_among_the_training_rows(load):
     (x_train, _), (x_test, _) = load()
     assert not {row.tobytes() for row in x_train} & {row.tobytes() for row in x_test}
+
+
+@pytest.mark.parametrize("load", [*IMAGE_SETS, load_japanese_vowels])
+def test_labels_belong_to_their_rows(load):
+    (x_train, y_train), (x_test, y_test) = load()
+    train, test = (x.reshape(len(x), -1).astype(float) for x in (x_train, x_test))
+    centroids = [train[y_train == label].mean(axis=0) for label in np.unique(y_train)]
+    y_pred = np.argmin([np.linalg.norm(test - c, axis=1) for c in centroids], axis=0)
+    right = np.sum(y_pred == y_test)
+    # With shuffled labels, at most the share of the largest class would be right.
+    share = np.bincount(y_test).max() / len(y_test)
+    assert stats.binom.sf(right, len(y_test), share) < 1e-9
 
 
 @pytest.mark.parametrize("load", IMAGE_SETS)
