@@ -6,6 +6,7 @@ The pictures are generated: a pattern of its own for each class, and noise.
 import importlib
 import io
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -75,13 +76,15 @@ def write_archive(keras_home, folder, files):
     """A tar.gz of pickled dictionaries, their keys bytes as Python 2 wrote them."""
     cache = Path(keras_home) / "datasets"
     cache.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(cache / f"{folder}-target_archive", "w:gz") as archive:
+    path = cache / f"{folder}-target_archive"
+    with tarfile.open(path, "w:gz") as archive:
         for name, content in files.items():
             content = {key.encode(): value for key, value in content.items()}
             pickled = pickle.dumps(content, protocol=3)
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(pickled)
             archive.addfile(member, io.BytesIO(pickled))
+    shutil.copy(path, cache / f"{folder}.tar.gz")  # its name in an older Keras
 
 
 def accept_small_cifar(set_attribute=setattr):

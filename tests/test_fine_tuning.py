@@ -284,8 +284,8 @@ def test_reset_training_sets_the_weights_and_keeps_the_learning_rate(dataset):
     reset_training(classifier, other.get_weights())
     for mine, theirs in zip(classifier.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert float(classifier.optimizer.learning_rate) == 0.25
-    assert int(classifier.optimizer.iterations) == 0
+    assert classifier.optimizer.learning_rate.numpy() == 0.25
+    assert classifier.optimizer.iterations.numpy() == 0
 
 
 def make_model_without_backbone():
