@@ -17,7 +17,14 @@ import pytest
 import transfer_tutorial
 
 PACKAGE = Path(transfer_tutorial.__file__).parent
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
+# Every file by its dotted name in the package: "splits", "evaluation.scores". A folder
+# is a module that outgrew one file: its `__init__` gathers, and defines nothing.
+FILES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+)
+MODULES = [name for name in FILES if not name.endswith("__init__")]
+FOLDERS = sorted({name.rpartition(".")[0] for name in FILES if "." in name})
 MAX_MODULE_LINES = 300
 MAX_BODY_LINES = 30
 HEAVY = {"tensorflow", "keras", "torch", "jax"}
@@ -33,7 +40,7 @@ OTHER_WORDS = {
     "random_state": "seed",
     "rng": "seed",
 }
-# Functions that cannot be pasted alone, each with its reason. A budget, not a drain.
+# What cannot be pasted alone, each with its reason. A budget, not a drain.
 EXCEPTIONS = {
     "load_cifar10_mini": "reads a bundled file",
     "load_mnist_mini": "reads a bundled file",
@@ -49,53 +56,78 @@ EXCEPTIONS = {
     "plot_shots": "shares the book's colour of each strategy",
     "plot_scores_with_intervals": "shares the book's colour of each strategy",
     "fine_tune_two_phase": "unfreezes with its neighbour `unfreeze_last_layers`",
+    "audit_fine_tuning": "puts the checks of its file together; paste the file",
+    "add_l2_sp": "adds the penalty of its neighbour `L2SP`",
+    "add_lora": "wraps layers in its neighbour `LoRA`",
+    "merge_lora": "looks for its neighbour `LoRA`",
+    "add_adapters": "wraps layers in its neighbour `BottleneckAdapter`",
 }
 
 
+def find_path(module):
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
 def parse(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse(find_path(module).read_text(encoding="utf-8"))
 
 
-def find_public_functions():
-    """(module name, function) of all that a reader may call."""
+def find_public(is_wanted):
+    """(module name, function or class) of all that a reader may call."""
     for name in MODULES:
         module = importlib.import_module(f"transfer_tutorial.{name}")
         for value in vars(module).values():
-            function = inspect.unwrap(value) if callable(value) else None
+            value = inspect.unwrap(value) if callable(value) else None
             if (
-                inspect.isfunction(function)
-                and function.__module__ == module.__name__
-                and not function.__name__.startswith("_")
+                is_wanted(value)
+                and value.__module__ == module.__name__
+                and not value.__name__.startswith("_")
             ):
-                yield name, function
+                yield name, value
 
 
-FUNCTIONS = [
-    pytest.param(module, function, id=f"{module}.{function.__name__}")
-    for module, function in find_public_functions()
-]
+def make_parameters(pairs):
+    return [pytest.param(*pair, id=f"{pair[0]}.{pair[1].__name__}") for pair in pairs]
 
 
-def find_missing_names(module, function):
-    """Names that `function` lacks when only its module's library imports precede it."""
+FUNCTIONS = make_parameters(find_public(inspect.isfunction))
+CLASSES = make_parameters(find_public(inspect.isclass))
+
+
+def find_missing_names(module, thing):
+    """Names that `thing` lacks when only its module's library imports precede it."""
     imports = [
         ast.unparse(node)
         for node in parse(module).body
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     namespace = {}
-    exec("\n".join([*imports, inspect.getsource(function)]), namespace)
-    pasted = inspect.unwrap(namespace[function.__name__])
-    return find_global_names(pasted.__code__) - set(namespace) - set(dir(builtins))
+    exec("\n".join(imports), namespace)
+    code = compile(inspect.getsource(thing), module, "exec")
+    return find_global_names(code) - set(namespace) - set(dir(builtins))
 
 
 def find_global_names(code):
-    """Names that a code object, or one nested in it, looks up outside itself."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    """Names that a code object, or one nested in it, looks up and does not define."""
+    names, defined = set(), set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            names.add(instruction.argval)
+        elif instruction.opname == "STORE_NAME":
+            defined.add(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= find_global_names(constant)
-    return names
+    return names - defined
+
+
+def find_parameters(thing):
+    """What a caller may pass to a function, or to the `__init__` of a class."""
+    if inspect.isclass(thing):
+        thing = vars(thing).get("__init__", lambda self: None)
+        parameters = list(inspect.signature(thing).parameters.values())[1:]
+        return [p.name for p in parameters if p.kind != p.VAR_KEYWORD]
+    return list(inspect.signature(thing).parameters)
 
 
 def find_body(node):
@@ -103,17 +135,36 @@ def find_body(node):
     return node.body[1:] if ast.get_docstring(node) else node.body
 
 
-@pytest.mark.parametrize(("module", "function"), FUNCTIONS)
-def test_public_function_can_be_pasted_alone(module, function):
-    missing = find_missing_names(module, function)
-    if function.__name__ in EXCEPTIONS:
+@pytest.mark.parametrize(("module", "thing"), FUNCTIONS + CLASSES)
+def test_public_function_or_class_can_be_pasted_alone(module, thing):
+    missing = find_missing_names(module, thing)
+    if thing.__name__ in EXCEPTIONS:
         assert missing, "it can be pasted alone: take it out of EXCEPTIONS"
     else:
         assert not missing
 
 
-def test_exceptions_name_functions_that_exist():
-    assert set(EXCEPTIONS) <= {f.__name__ for _, f in find_public_functions()}
+def test_exceptions_name_what_exists():
+    assert set(EXCEPTIONS) <= {p.values[1].__name__ for p in FUNCTIONS + CLASSES}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folder_gathers_all_that_its_files_define_and_nothing_else(folder):
+    docstring, *imports, exported = parse(f"{folder}.__init__").body
+    assert isinstance(docstring, ast.Expr)
+    found = set()
+    for node in imports:
+        assert isinstance(node, ast.ImportFrom), f"line {node.lineno}: no import"
+        found |= {(node.module, alias.name) for alias in node.names}
+    public = {p.values for p in FUNCTIONS + CLASSES}
+    assert found == {
+        (f"transfer_tutorial.{module}", thing.__name__)
+        for module, thing in public
+        if module.startswith(f"{folder}.")
+    }
+    # The reference shows what `__all__` lists, in this order.
+    assert ast.unparse(exported.targets[0]) == "__all__"
+    assert sorted(ast.literal_eval(exported.value)) == sorted(n for _, n in found)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -129,9 +180,9 @@ def test_module_imports_no_other_stage(module):
         assert not [n for n in names if n.split(".")[0] == "transfer_tutorial"]
 
 
-@pytest.mark.parametrize("module", ["__init__", *MODULES])
+@pytest.mark.parametrize("module", FILES)
 def test_module_fits_in_300_lines(module):
-    lines = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines()
+    lines = find_path(module).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MAX_MODULE_LINES
 
 
@@ -146,21 +197,25 @@ def test_function_bodies_fit_on_a_screen(module):
     assert not too_long
 
 
-@pytest.mark.parametrize(("module", "function"), FUNCTIONS)
-def test_docstring_tells_arguments_and_answer(module, function):
-    text = inspect.getdoc(function) or ""
+@pytest.mark.parametrize(("module", "thing"), FUNCTIONS + CLASSES)
+def test_docstring_tells_every_argument(module, thing):
+    text = inspect.cleandoc(thing.__doc__ or "")  # its own, not an inherited one
     assert text, "no docstring"
-    for name in inspect.signature(function).parameters:
+    for name in find_parameters(thing):
         documented = rf"^ +([\w*]+, )*\*{{0,2}}{name}(, [\w*]+)*:"
         assert re.search(documented, text, re.MULTILINE), f"`{name}` is not in Args"
-    tree = ast.parse(inspect.getsource(function)).body[0]
-    answers = any(isinstance(n, ast.Return) and n.value for n in ast.walk(tree))
-    assert ("Returns:" in text) == answers
 
 
 @pytest.mark.parametrize(("module", "function"), FUNCTIONS)
-def test_parameters_use_the_words_of_the_house(module, function):
-    found = set(inspect.signature(function).parameters) & set(OTHER_WORDS)
+def test_docstring_tells_the_answer_if_there_is_one(module, function):
+    tree = ast.parse(inspect.getsource(function)).body[0]
+    answers = any(isinstance(n, ast.Return) and n.value for n in ast.walk(tree))
+    assert ("Returns:" in inspect.getdoc(function)) == answers
+
+
+@pytest.mark.parametrize(("module", "thing"), FUNCTIONS + CLASSES)
+def test_parameters_use_the_words_of_the_house(module, thing):
+    found = set(find_parameters(thing)) & set(OTHER_WORDS)
     assert not {name: OTHER_WORDS[name] for name in found}
 
 

@@ -11,11 +11,16 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transfer_tutorial.backbones import build_cnn_backbone, build_mlp_backbone
+from transfer_tutorial.backbones import (
+    attach_head,
+    build_cnn_backbone,
+    build_mlp_backbone,
+)
 from transfer_tutorial.linear_probe import (
     extract_features,
     fit_linear_probe,
     load_or_compute,
+    set_head_from_probe,
 )
 
 SHAPE = (8, 8, 3)
@@ -304,3 +309,36 @@ FEATURES, LABELS = make_rows(4)
 def test_bad_input_names_the_argument_and_what_was_received(features, labels, message):
     with pytest.raises(ValueError, match=message):
         fit_linear_probe(features, labels)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_head_set_from_a_probe_gives_the_probes_probabilities(
+    backbone, tiny_images, num_classes
+):
+    x, y = tiny_images
+    x, y = x[y < num_classes], y[y < num_classes]
+    features = extract_features(backbone, x, verbose=0)
+    probe = fit_linear_probe(features, y)
+    classifier = attach_head(backbone, num_classes)
+    before = classifier.predict(x, verbose=0)
+    set_head_from_probe(classifier, probe)
+    expected = probe.predict_proba(features)
+    found = classifier.predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.max(np.abs(before - expected)) > 0.01
+
+
+def test_a_probe_that_does_not_fit_the_head_is_named(backbone, tiny_images):
+    x, y = tiny_images
+    features = extract_features(backbone, x, verbose=0)
+    classifier = attach_head(backbone, 3)
+    weights = classifier.get_weights()
+    for probe, received in [
+        (fit_linear_probe(features[:, :5], y), r"5 features, classes \[0, 1, 2\]"),
+        (fit_linear_probe(features, y % 2), r"6 features, classes \[0, 1\]"),
+        (fit_linear_probe(features, y + 1), r"6 features, classes \[1, 2, 3\]"),
+    ]:
+        with pytest.raises(ValueError, match=f"`probe` must map .* {received}"):
+            set_head_from_probe(classifier, probe)
+    for old, new in zip(weights, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

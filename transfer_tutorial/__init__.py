@@ -9,7 +9,10 @@ heavy.
 - `pipelines`: arrays to `tf.data`; augmentation
 - `backbones`: MLP, CNN and residual CNN from scratch; `attach_head`
 - `pretrained`: EfficientNet-Lite0 (ImageNet) and our own source CNN, weights shipped
-- `fine_tuning`: freeze, unfreeze, BatchNorm, two phases
+- `fine_tuning`: freeze, unfreeze, BatchNorm, two phases; the audit: did it happen?
+- `learning_rates`: discriminative (layer-wise) learning rates
+- `l2_sp`: a penalty on the distance to the pretrained weights
+- `lora`: LoRA and bottleneck adapters
 - `linear_probe`: extract features once, cache them, fit a linear classifier
 - `transferability`: linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?

@@ -131,3 +131,39 @@ def fit_linear_probe(features, labels, *, seed=0):
         grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 1e-1]}
         search = GridSearchCV(probe, grid, cv=folds, scoring="neg_log_loss")
         return search.fit(features, labels).best_estimator_
+
+
+def set_head_from_probe(classifier, probe):
+    """Make a fitted probe the head of a classifier, in place.
+
+    The scaling of the probe is folded into the head's weights, so the classifier gives
+    the probe's probabilities. Fine-tuning from there is called LP-FT: the probe first,
+    then all weights, at a low rate.
+
+    Args:
+        classifier: A `keras.Model` whose last layer is a softmax named `"head"`.
+        probe: What `fit_linear_probe` returned, fitted on the features below the head;
+            its classes are 0, 1, ... in order.
+
+    Raises:
+        ValueError: If the probe's features or classes are not those of the head.
+
+    Reference:
+        Kumar, Raghunathan, Jones, Ma and Liang, 2022, "Fine-Tuning can Distort
+        Pretrained Features and Underperform Out-of-Distribution", section 3.
+    """
+    scaler, linear = probe[0], probe[-1]
+    weights, offsets = linear.coef_, linear.intercept_
+    if len(weights) == 1:  # two classes share one vector: their logits are -z/2 and z/2
+        weights = np.concatenate([-weights, weights]) / 2
+        offsets = np.concatenate([-offsets, offsets]) / 2
+    kernel = (weights / scaler.scale_).T  # (d, num_classes)
+    head = classifier.get_layer("head")
+    expected = tuple(head.kernel.shape)
+    if kernel.shape != expected or list(linear.classes_) != list(range(expected[1])):
+        raise ValueError(
+            f"`probe` must map {expected[0]} features to the classes 0..."
+            f"{expected[1] - 1} of the head. Received: {kernel.shape[0]} features, "
+            f"classes {linear.classes_.tolist()}."
+        )
+    head.set_weights([kernel, offsets - scaler.mean_ @ kernel])

@@ -49,13 +49,15 @@ def make_anchor(heading):
 
 def find_docstring_references():
     """(where, reference) of every `Reference:` section of the package."""
-    for path in sorted((ROOT / "transfer_tutorial").glob("*.py")):
+    package = ROOT / "transfer_tutorial"
+    for path in sorted(package.rglob("*.py")):
+        module = ".".join(path.relative_to(package).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 parts = (ast.get_docstring(node) or "").split("Reference:\n")
                 if len(parts) == 2:
                     section = re.split(r"\n(?=\S)", parts[1])[0]
-                    yield f"{path.stem}.{node.name}", " ".join(section.split())
+                    yield f"{module}.{node.name}", " ".join(section.split())
 
 
 @pytest.mark.parametrize("key", ENTRIES)

@@ -1,4 +1,4 @@
-"""Which weights learn: freeze, unfreeze the last layers, BatchNorm, two phases."""
+"""Which weights learn: freeze, unfreeze all at once or step by step, two phases."""
 
 import keras
 import numpy as np
@@ -57,6 +57,58 @@ def unfreeze_last_layers(backbone, num_layers):
     for layer in last:  # grows as it is walked, if the backbone nests models
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
         last.extend(getattr(layer, "layers", []))
+
+
+def unfreeze_gradually(backbone, groups):
+    """Freeze a backbone, then unfreeze one more group of layers at each step.
+
+    A generator for a loop that compiles and trains: the first step has all layers
+    frozen, so that only the head learns, the second unfreezes the last group, and so
+    on down to the first group. BatchNormalization stays frozen throughout.
+
+        for names in unfreeze_gradually(backbone, ["stage_2", "stage_3"]):
+            classifier.compile(...)  # a changed `trainable` needs it
+            classifier.fit(...)
+
+    Args:
+        backbone: A `keras.Model`; changed in place.
+        groups: Names of layers, from input to output. The name `"stage_2"` stands for
+            that layer and for all whose names begin with `"stage_2_"`.
+
+    Yields:
+        List of the names of the layers of the backbone that are trainable now.
+
+    Raises:
+        ValueError: If a group names no layer that has weights.
+
+    Reference:
+        Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
+        Classification", section 3.3.
+    """
+    members = {
+        group: [
+            layer
+            for layer in backbone.layers
+            if f"{layer.name}_".startswith(f"{group}_")
+            and layer.weights
+            and not isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        for group in groups
+    }
+    if missing := [group for group, layers in members.items() if not layers]:
+        raise ValueError(
+            f"`groups` must name layers of {backbone.name!r} that have weights, "
+            f"BatchNormalization not counted. Received: {missing} among {list(groups)}."
+        )
+    # Each flag is set by itself, for the reason given in `unfreeze_last_layers`.
+    backbone.trainable = True
+    for layer in backbone.layers:
+        layer.trainable = False
+    yield []
+    for group in reversed(list(groups)):
+        for layer in members[group]:
+            layer.trainable = True
+        yield [layer.name for layer in backbone.layers if layer.trainable_variables]
 
 
 def count_parameters(model):

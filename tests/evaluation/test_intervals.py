@@ -1,140 +1,15 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from transfer_tutorial.evaluation import (
     bootstrap_interval,
-    classification_scores,
     compare_paired,
-    expected_calibration_error,
     paired_bootstrap_interval,
-    reliability_bins,
     seed_interval,
 )
-
-
-@st.composite
-def predictions(draw):
-    """Labels in which every class occurs, and probabilities, some of them tied."""
-    num_classes = draw(st.integers(2, 5))
-    rng = np.random.default_rng(draw(st.integers(0, 9999)))
-    extra = rng.integers(num_classes, size=draw(st.integers(0, 30)))
-    y_true = np.concatenate([np.arange(num_classes), extra])
-    weights = rng.integers(1, draw(st.sampled_from([3, 1000])), (len(y_true), 5))
-    probabilities = weights[:, :num_classes].astype("float64")
-    return y_true, probabilities / probabilities.sum(axis=1, keepdims=True)
-
-
-# Five rows: confidence 0.9 right, 0.9 wrong, 0.7 right, 0.7 right, 0.6 wrong.
-Y_TRUE = np.array([0, 1, 1, 0, 1])
-PROBABILITIES = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.7, 0.3], [0.6, 0.4]])
-
-
-@settings(max_examples=50, deadline=None)
-@given(predictions())
-def test_scores_equal_those_of_scikit_learn(prediction):
-    y_true, probabilities = prediction
-    y_pred = probabilities.argmax(axis=1)
-    positive = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    scores = classification_scores(y_true, probabilities)
-    assert scores["accuracy"] == accuracy_score(y_true, y_pred)
-    assert scores["macro_f1"] == f1_score(y_true, y_pred, average="macro")
-    expected = roc_auc_score(y_true, positive, multi_class="ovr")
-    assert scores["roc_auc_ovr"] == pytest.approx(expected)
-
-
-def test_scores_of_five_rows_are_those_worked_out_by_hand():
-    scores = classification_scores(Y_TRUE, PROBABILITIES)
-    assert scores["accuracy"] == pytest.approx(3 / 5)
-    # Class 0: two hits, two false alarms, no miss; class 1: one, none and two.
-    assert scores["macro_f1"] == pytest.approx((4 / 6 + 2 / 4) / 2)
-    # Of the six pairs (a row of class 1, one of class 0), the probability of class 1
-    # is larger in four; the pair (0.1, 0.1) is a tie and counts one half.
-    assert scores["roc_auc_ovr"] == pytest.approx(4.5 / 6)
-
-
-def test_scores_of_a_perfect_classifier_are_one_and_its_calibration_error_zero():
-    scores = classification_scores([0, 1, 2], np.eye(3))
-    assert scores == {
-        "accuracy": 1,
-        "macro_f1": 1,
-        "roc_auc_ovr": 1,
-        "expected_calibration_error": 0,
-    }
-
-
-def test_scores_accept_the_rounding_of_a_float32_softmax():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(50, 100)).astype("float32")
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert probabilities.dtype == "float32" and np.any(probabilities.sum(axis=1) != 1)
-    y_true = np.arange(100).repeat(2)
-    scores = classification_scores(y_true, np.tile(probabilities, (4, 1)))
-    assert 0 <= scores["roc_auc_ovr"] <= 1
-
-
-@settings(max_examples=50, deadline=None)
-@given(predictions())
-def test_scores_contain_the_expected_calibration_error_of_fifteen_bins(prediction):
-    scores = classification_scores(*prediction)
-    expected = expected_calibration_error(*prediction, num_bins=15)
-    assert scores["expected_calibration_error"] == pytest.approx(expected)
-
-
-def test_calibration_error_of_five_rows_is_the_one_worked_out_by_hand():
-    # Bins of width 0.1: |1/2 - 0.9| for two rows, |1 - 0.7| for two, |0 - 0.6| for one.
-    error = expected_calibration_error(Y_TRUE, PROBABILITIES, num_bins=10)
-    assert error == pytest.approx((2 * 0.4 + 2 * 0.3 + 1 * 0.6) / 5)
-    # One bin: mean confidence 0.76, accuracy 0.6.
-    error = expected_calibration_error(Y_TRUE, PROBABILITIES, num_bins=1)
-    assert error == pytest.approx(0.76 - 0.6)
-
-
-@settings(max_examples=50, deadline=None)
-@given(predictions(), st.integers(1, 20))
-def test_calibration_error_is_the_weighted_mean_gap_of_the_reliability_bins(
-    prediction, num_bins
-):
-    confidence, accuracy, count = reliability_bins(*prediction, num_bins=num_bins)
-    filled = count > 0
-    gaps = np.abs(accuracy - confidence)[filled]
-    expected = np.average(gaps, weights=count[filled])
-    error = expected_calibration_error(*prediction, num_bins=num_bins)
-    assert error == pytest.approx(expected)
-
-
-def test_calibration_error_vanishes_when_confidence_equals_accuracy():
-    probabilities = np.tile([0.75, 0.25], (8, 1))
-    y_true = np.array([0, 0, 0, 1, 0, 0, 0, 1])
-    assert expected_calibration_error(y_true, probabilities) == 0
-
-
-def test_reliability_bins_of_five_rows_are_those_worked_out_by_hand():
-    confidence, accuracy, count = reliability_bins(Y_TRUE, PROBABILITIES, num_bins=5)
-    assert count.tolist() == [0, 0, 0, 3, 2]  # [0.6, 0.8) and [0.8, 1]
-    nan = np.nan
-    np.testing.assert_allclose(confidence, [nan, nan, nan, 2 / 3, 0.9])
-    np.testing.assert_allclose(accuracy, [nan, nan, nan, 2 / 3, 0.5])
-
-
-def test_reliability_bins_equal_the_calibration_curve_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(4), 200)
-    y_true = rng.integers(4, size=200)
-    right = probabilities.argmax(axis=1) == y_true
-    confidence, accuracy, count = reliability_bins(y_true, probabilities, num_bins=8)
-    expected = calibration_curve(right, probabilities.max(axis=1), n_bins=8)
-    np.testing.assert_allclose(accuracy[count > 0], expected[0])
-    np.testing.assert_allclose(confidence[count > 0], expected[1])
-
-
-def test_full_confidence_falls_into_the_last_bin():
-    _, accuracy, count = reliability_bins([0, 1], np.eye(2), num_bins=4)
-    assert count.tolist() == [0, 0, 0, 2] and accuracy[-1] == 1
 
 
 def measure_accuracy(y_true, y_pred):
@@ -303,57 +178,9 @@ def test_verdict_of_equal_scores_is_no_evidence():
     assert compare_paired([0.5, 0.6], [0.5, 0.6])["verdict"] == "no evidence"
 
 
-ROWS = np.array([[0.5, 0.5], [0.2, 0.8]])
-LOGITS = np.array([[2.0, 1.0], [0.0, 1.0]])
-NEGATIVE = np.array([[1.5, -0.5], [0.5, 0.5]])
-NOT_NUMBERS = np.array([[np.nan, 1], [0.5, 0.5]])
-PROBABILITY_FUNCTIONS = [
-    classification_scores,
-    reliability_bins,
-    expected_calibration_error,
-]
-
-
-@pytest.mark.parametrize("function", PROBABILITY_FUNCTIONS)
-@pytest.mark.parametrize(
-    ("y_true", "probabilities", "message"),
-    [
-        ([0], ROWS, r"Received: \(2, 2\) for labels of shape \(1,\)"),
-        ([0, 1], [0.5, 0.5], r"Received: \(2,\) for labels of shape \(2,\)"),
-        ([0, 1], LOGITS, r"sum to 1 .* Received: row sums 1\.\.\.3"),
-        ([0, 1], NEGATIVE, r"at least 0 .* Received: row sums 1\.\.\.1"),
-        ([0, 1], NOT_NUMBERS, r"sum to 1 .* Received: row sums nan"),
-    ],
-    ids=["lengths", "one column", "logits", "negative", "nan"],
-)
-def test_what_are_no_probabilities_is_refused(function, y_true, probabilities, message):
-    with pytest.raises(ValueError, match=rf"`probabilities` .*{message}"):
-        function(y_true, probabilities)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: classification_scores([0, 0], ROWS),
-            r"`y_true` must contain every class in 0\.\.\.1 .* Received: \[0\]",
-        ),
-        (
-            lambda: classification_scores([0, 2], ROWS),
-            r"`y_true` .* no other.* Received: \[0, 2\]",
-        ),
-        (
-            lambda: classification_scores([], np.zeros((0, 2))),
-            r"`y_true` .* Received: \[\]",
-        ),
-        (
-            lambda: expected_calibration_error([], np.zeros((0, 2))),
-            r"`y_true` .* Received: 0 rows",
-        ),
-        (
-            lambda: reliability_bins([0, 1], ROWS, num_bins=0),
-            r"`num_bins` .* Received: 0",
-        ),
         (
             lambda: bootstrap_interval(measure_accuracy, [0, 1], [0]),
             r"`y_true` and `y_pred` .* Received: 2 and 1 rows, confidence=0.95",

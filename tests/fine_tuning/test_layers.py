@@ -12,6 +12,7 @@ from transfer_tutorial.fine_tuning import (
     fine_tune_two_phase,
     freeze_batch_norm,
     reset_training,
+    unfreeze_gradually,
     unfreeze_last_layers,
 )
 from transfer_tutorial.pipelines import make_dataset
@@ -331,3 +332,41 @@ def test_reset_training_names_a_classifier_that_was_not_compiled():
     message = "`classifier` must be compiled.* Received: 'cnn_classifier', not compiled"
     with pytest.raises(ValueError, match=message):
         reset_training(classifier, classifier.get_weights())
+
+
+def test_gradual_unfreezing_adds_a_group_at_each_step_from_the_output_down(dataset):
+    classifier = make_classifier()
+    moved = []
+    for names in unfreeze_gradually(get_backbone(classifier), ["conv_1", "conv_2"]):
+        moved.append((names, train(classifier, dataset)))
+    assert moved == [
+        ([], HEAD),
+        (["conv_2"], HEAD | {"conv_2/kernel"}),
+        (["conv_1", "conv_2"], HEAD | KERNELS),
+    ]
+
+
+def test_gradual_unfreezing_takes_a_group_for_all_layers_that_begin_with_its_name():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(4, name="block_1_in")(inputs)
+    x = keras.layers.Dense(4, name="block_1")(x)
+    x = keras.layers.Dense(4, name="block_10_in")(x)
+    backbone = keras.Model(inputs, x)
+    *_, last = unfreeze_gradually(backbone, ["block_1"])
+    assert last == ["block_1_in", "block_1"]
+
+
+def test_gradual_unfreezing_starts_from_a_frozen_backbone_whatever_it_was_before():
+    backbone = build_cnn_backbone(SHAPE, filters=(4, 6))
+    backbone.trainable = False
+    steps = unfreeze_gradually(backbone, ["conv_2"])
+    assert next(steps) == [] and not backbone.trainable_variables
+    assert next(steps) == ["conv_2"] and len(backbone.trainable_variables) == 1
+
+
+@pytest.mark.parametrize("group", ["conv_3", "con", "batch_norm_1", "pool_1"])
+def test_gradual_unfreezing_names_a_group_without_layers(group):
+    backbone = build_cnn_backbone(SHAPE, filters=(4, 6))
+    with pytest.raises(ValueError, match=rf"`groups` .* Received: \['{group}'\]"):
+        next(unfreeze_gradually(backbone, ["conv_1", group]))
+    assert len(backbone.trainable_variables) > 1, "nothing was frozen before the error"
