@@ -5,7 +5,8 @@
     python tools/execute.py --force           # all of them
 
 What is written depends on the source and the outputs alone, so running again what has
-not changed changes no byte.
+not changed changes no byte. Where only prose has changed, nothing is run: the stored
+outputs are those of the same code.
 """
 
 import argparse
@@ -133,6 +134,24 @@ def run(notebook, folder):
     notebook.metadata = nbformat.from_dict(METADATA)  # the kernel adds its version
 
 
+def find_code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def take_outputs(notebook, stored):
+    """Copy the outputs of `stored` if it ran the same code; whether it did."""
+    if stored is None or not is_executed(stored):
+        return False
+    pairs = list(zip(find_code(notebook), find_code(stored), strict=False))
+    if len(pairs) != len(find_code(notebook)) or len(pairs) != len(find_code(stored)):
+        return False
+    if any((a.source, a.metadata) != (b.source, b.metadata) for a, b in pairs):
+        return False
+    for new, old in pairs:
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    return True
+
+
 def keep_wall_times(notebook, stored):
     """Take over the outputs of cells that show seconds: they differ in every run."""
     for new, old in zip(notebook.cells, stored.cells, strict=True):
@@ -162,14 +181,15 @@ def find_readme_picture(notebook):
     return None
 
 
-def execute(source):
-    """Run one source and store the result; say what happened."""
+def execute(source, *, force=False):
+    """Run one source, if its code has changed, and store it; say what happened."""
     target = source.with_suffix(".ipynb")
     stored = read_stored(target)
     notebook = convert(source)
     unchanged = stored is not None and outline(stored) == outline(notebook)
     start = time.perf_counter()
-    if name_of(source) not in NOT_EXECUTED:
+    prose_only = not force and not unchanged and take_outputs(notebook, stored)
+    if name_of(source) not in NOT_EXECUTED and not prose_only:
         run(notebook, source.parent)
         if unchanged and is_executed(stored):
             keep_wall_times(notebook, stored)
@@ -180,7 +200,10 @@ def execute(source):
     if picture := find_readme_picture(notebook):
         write_atomically(README_PICTURE, picture)
     seconds = time.perf_counter() - start
-    print(f"{seconds:6.1f} s  {'same bytes' if same else 'written'}")
+    result = (
+        "same bytes" if same else "written, only prose" if prose_only else "written"
+    )
+    print(f"{seconds:6.1f} s  {result}")
 
 
 def shorten(error):
@@ -208,7 +231,7 @@ def main():
     for source in sources:
         print(f"{name_of(source):48}", end=" ", flush=True)
         try:
-            execute(source)
+            execute(source, force=arguments.force)
         except (
             CellExecutionError,
             CellTimeoutError,
