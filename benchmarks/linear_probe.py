@@ -52,7 +52,7 @@ FULL = dict(
     batch_size=32,
     dropout=0.2,
     learning_rate=1e-3,
-    shots={10: 5, 100: 2, 300: 1},  # labels a class: seeds
+    shots={10: 5, 100: 3, 300: 1},  # labels a class: seeds
     test_pictures=1000,
 )
 QUICK = FULL | dict(

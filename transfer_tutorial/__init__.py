@@ -6,14 +6,14 @@ heavy.
 
 - `datasets`: labelled arrays; `load_*` is bundled, `fetch_*` may download
 - `splits`: which rows: train, validation and test; few-shot indices
-- `pipelines`: arrays to `tf.data`; augmentation
+- `pipelines`: folders of pictures to arrays, arrays to `tf.data`; augmentation
 - `backbones`: MLP, CNN and residual CNN from scratch; `attach_head`
 - `pretrained`: EfficientNet-Lite0 (ImageNet) and our own source CNN, weights shipped
 - `fine_tuning`: freeze, unfreeze, BatchNorm, two phases; the audit: did it happen?
 - `learning_rates`: discriminative (layer-wise) learning rates
 - `l2_sp`: a penalty on the distance to the pretrained weights
 - `lora`: LoRA and bottleneck adapters
-- `linear_probe`: extract features once, cache them, fit a linear classifier
+- `linear_probe`: extract features once, cache them, fit a linear classifier; LP-FT
 - `transferability`: linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
 - `plots`: arrays to Axes
@@ -25,4 +25,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
