@@ -2,7 +2,7 @@
 # Kept to POSIX sh and GNU make 3.81, the one that macOS ships.
 
 PYTHON ?= python3
-NBVAL_WORKERS ?= 1
+NBVAL_WORKERS ?= 2
 PORT ?= 8000
 
 PY := .venv/bin/python

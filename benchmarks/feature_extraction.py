@@ -344,7 +344,7 @@ def measure(settings):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, no result")
+    parser.add_argument("--quick", action="store_true", help="tiny, for tests")
     parser.add_argument(
         "--output", type=Path, default=report.RESULTS / "feature_extraction.json"
     )

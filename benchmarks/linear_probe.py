@@ -103,15 +103,22 @@ def build_classifier(backbone, settings):
     return classifier
 
 
-def draw_head(seed):
+def build_backbone(settings):
+    if settings["quick"]:
+        return pretrained.build_source_cnn_backbone()
+    return pretrained.build_efficientnet_lite0_backbone(settings["image_size"])
+
+
+def draw_head(shape, seed):
     keras.utils.set_random_seed(seed)
-    kernel = keras.initializers.GlorotUniform(seed)((1280, 10))
+    kernel = keras.initializers.GlorotUniform(seed)(shape)
     return [np.array(kernel), np.zeros(10, "float32")]
 
 
 def freeze_and_fit(classifier, x, y, seed, settings):
     """Train a new head for all epochs; the seconds are those of `fit` alone."""
-    classifier.get_layer("head").set_weights(draw_head(seed))
+    head = classifier.get_layer("head")
+    head.set_weights(draw_head(head.kernel.shape, seed))
     fine_tuning.reset_training(classifier, classifier.get_weights())
     recorder = EpochRecorder()
     options = dict(batch_size=settings["batch_size"], epochs=settings["epochs"])
@@ -120,7 +127,7 @@ def freeze_and_fit(classifier, x, y, seed, settings):
     return {
         "seconds": time.perf_counter() - start,
         "seconds_after_2_epochs": recorder.seconds[SHORT - 1],
-        "head": classifier.get_layer("head").get_weights(),
+        "head": head.get_weights(),
         "head_after_2_epochs": recorder.head,
         "pictures": fingerprint(x, y),
     }
@@ -213,7 +220,7 @@ def measure(settings):
     """Both recipes at all sizes: one row for each size and seed, and their means."""
     (x, y), (x_test, y_test) = datasets.load_cifar10_mini()
     x_test, y_test = (a[: settings["test_pictures"]] for a in (x_test, y_test))
-    backbone = pretrained.build_efficientnet_lite0_backbone(settings["image_size"])
+    backbone = build_backbone(settings)
     classifier = build_classifier(backbone, settings)
     warm_up(backbone, classifier, x, y, settings)
     test = extract_features(backbone, x_test, verbose=0), y_test
@@ -232,7 +239,7 @@ def measure(settings):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, no result")
+    parser.add_argument("--quick", action="store_true", help="tiny, for tests")
     parser.add_argument(
         "--output", type=Path, default=report.RESULTS / "linear_probe.json"
     )
