@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 from shared import report
 
-from transfer_tutorial import datasets, pretrained
+from transfer_tutorial import compression, datasets, pretrained
 from transfer_tutorial.linear_probe import extract_features
 
 DEFAULT = "predict, 64"
@@ -96,37 +96,6 @@ def measure_peak(size, repeats=5):
     return 2 * size**3 / min(seconds) / 1e9
 
 
-class Folded(keras.layers.Layer):
-    """Stands where a BatchNorm was, and does nothing."""
-
-    def call(self, inputs, mask=None):
-        return inputs
-
-
-def fold_batch_norm(backbone):
-    """The same function, with each BatchNorm folded into the convolution before it."""
-
-    def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return Folded(name=layer.name)
-        if layer.name.endswith("_conv"):
-            config["use_bias"] = True
-        return layer.__class__.from_config(config)
-
-    folded = keras.models.clone_model(backbone, clone_function=clone)
-    for layer in folded.layers:
-        if layer.name.endswith("_conv"):
-            conv = backbone.get_layer(layer.name)
-            norm = backbone.get_layer(layer.name.replace("_conv", "_batch_norm"))
-            gamma, beta, mean, variance = norm.get_weights()
-            scale = gamma / np.sqrt(variance + norm.epsilon)
-            depthwise = isinstance(conv, keras.layers.DepthwiseConv2D)
-            kernel = conv.get_weights()[0] * (scale[:, None] if depthwise else scale)
-            layer.set_weights([kernel, beta - mean * scale])
-    return folded
-
-
 def resize_to_nearest(backbone):
     def clone(layer):
         config = layer.get_config()
@@ -181,7 +150,7 @@ def list_ways(backbone):
     def call(function, at_a_time=1):
         return lambda x: call_in_batches(function, x, 64, at_a_time)
 
-    folded = fold_batch_norm(backbone)
+    folded = compression.fold_batch_norm(backbone)
     ways = {
         DEFAULT: predict(backbone),
         "predict, 16": predict(backbone, 16),

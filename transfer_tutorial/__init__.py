@@ -14,6 +14,7 @@ heavy.
 - `l2_sp`: a penalty on the distance to the pretrained weights
 - `lora`: LoRA and bottleneck adapters
 - `linear_probe`: extract features once, cache them, fit a linear classifier; LP-FT
+- `compression`: BatchNorm folded into the layers before it, for faster inference
 - `transferability`: linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
 - `plots`: arrays to Axes
