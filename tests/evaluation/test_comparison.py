@@ -92,6 +92,10 @@ def cluster():
             Cluster.submitted += 1
             return super().submit(func, callback)
 
+        def apply_async(self, func, callback=None):  # its name before joblib 1.5
+            Cluster.submitted += 1
+            return super().apply_async(func, callback)
+
     joblib.register_parallel_backend("cluster", Cluster)
     yield Cluster
     del joblib.parallel.BACKENDS["cluster"]
