@@ -2,15 +2,15 @@
 # Kept to POSIX sh and GNU make 3.81, the one that macOS ships.
 
 PYTHON ?= python3
-NBVAL_WORKERS ?= 2
+TEST_WORKERS ?= 2
 PORT ?= 8000
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
-# Cells of one notebook share a kernel, so a whole notebook goes to one worker.
-PARALLEL := $(if $(filter-out 1,$(NBVAL_WORKERS)),-n $(NBVAL_WORKERS) --dist loadfile)
+# Cells of one notebook share a kernel, so a whole file goes to one worker.
+PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS) --dist loadfile)
 
 .PHONY: help book serve test execute lint benchmark clean
 
@@ -57,7 +57,7 @@ serve: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "Testing the package and the text of the book ..."
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest $(PARALLEL) tests
 	@echo "Running every notebook ..."
 	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) book
