@@ -81,8 +81,12 @@ def read_stored(path):
         return None
 
 
+def find_code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def is_executed(notebook):
-    return all(c.execution_count for c in notebook.cells if c.cell_type == "code")
+    return all(cell.execution_count for cell in find_code(notebook))
 
 
 def is_stored(source):
@@ -128,27 +132,20 @@ def run(notebook, folder):
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute(stderr=subprocess.DEVNULL)  # it repeats what the cells store
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = clean_outputs(cell.outputs)
+    for cell in find_code(notebook):
+        cell.outputs = clean_outputs(cell.outputs)
     notebook.metadata = nbformat.from_dict(METADATA)  # the kernel adds its version
-
-
-def find_code(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def take_outputs(notebook, stored):
     """Copy the outputs of `stored` if it ran the same code; whether it did."""
     if stored is None or not is_executed(stored):
         return False
-    pairs = list(zip(find_code(notebook), find_code(stored), strict=False))
-    if len(pairs) != len(find_code(notebook)) or len(pairs) != len(find_code(stored)):
+    new, old = find_code(notebook), find_code(stored)
+    if [(c.source, c.metadata) for c in new] != [(c.source, c.metadata) for c in old]:
         return False
-    if any((a.source, a.metadata) != (b.source, b.metadata) for a, b in pairs):
-        return False
-    for new, old in pairs:
-        new.outputs, new.execution_count = old.outputs, old.execution_count
+    for to, origin in zip(new, old, strict=True):
+        to.outputs, to.execution_count = origin.outputs, origin.execution_count
     return True
 
 

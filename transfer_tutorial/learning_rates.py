@@ -85,10 +85,11 @@ class DiscriminativeAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate, multipliers, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.multipliers = [float(m) for m in multipliers]
-        if min(self.multipliers, default=0) < 0 or self.weight_decay:
+        smallest = min(self.multipliers, default=0)
+        if smallest < 0 or self.weight_decay:
             raise ValueError(
                 "`multipliers` must be at least 0, and `weight_decay` is not "
-                f"supported. Received: smallest multiplier {min(self.multipliers)}, "
+                f"supported. Received: smallest multiplier {smallest}, "
                 f"weight_decay={self.weight_decay}."
             )
 
@@ -135,10 +136,11 @@ class DiscriminativeSGD(keras.optimizers.SGD):
     def __init__(self, learning_rate, multipliers, **kwargs):
         super().__init__(learning_rate, **kwargs)
         self.multipliers = [float(m) for m in multipliers]
-        if min(self.multipliers, default=0) < 0 or self.weight_decay:
+        smallest = min(self.multipliers, default=0)
+        if smallest < 0 or self.weight_decay:
             raise ValueError(
                 "`multipliers` must be at least 0, and `weight_decay` is not "
-                f"supported. Received: smallest multiplier {min(self.multipliers)}, "
+                f"supported. Received: smallest multiplier {smallest}, "
                 f"weight_decay={self.weight_decay}."
             )
 

@@ -116,8 +116,7 @@ def add_lora(backbone, rank, *, alpha=None, layer_names=None):
         )
 
     backbone.trainable = False
-    adapted = keras.models.clone_model(backbone, clone_function=wrap)
-    return adapted
+    return keras.models.clone_model(backbone, clone_function=wrap)
 
 
 def merge_lora(backbone):

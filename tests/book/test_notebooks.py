@@ -13,6 +13,7 @@ from execute import (
     README_PICTURE,
     ROOT,
     convert,
+    find_code,
     find_readme_picture,
     find_sources,
     outline,
@@ -55,10 +56,6 @@ def read(source):
 
 def is_run(source):
     return source.relative_to(ROOT).as_posix() not in NOT_EXECUTED
-
-
-def find_code(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def find_python(notebook):
