@@ -26,7 +26,7 @@ def layer_multipliers(classifier, *, decay=0.8, groups=None):
 
     Reference:
         Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
-        Classification", section 3.2.
+        Classification".
     """
     if not 0 < decay <= 1:
         raise ValueError(f"`decay` must be in (0, 1]. Received: decay={decay}.")
@@ -79,7 +79,7 @@ class DiscriminativeAdam(keras.optimizers.Adam):
 
     Reference:
         Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
-        Classification", section 3.2.
+        Classification".
     """
 
     def __init__(self, learning_rate, multipliers, **kwargs):
@@ -130,7 +130,7 @@ class DiscriminativeSGD(keras.optimizers.SGD):
 
     Reference:
         Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
-        Classification", section 3.2.
+        Classification".
     """
 
     def __init__(self, learning_rate, multipliers, **kwargs):

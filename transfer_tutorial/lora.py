@@ -23,7 +23,7 @@ class LoRA(keras.layers.Wrapper):
 
     Reference:
         Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, 2022, "LoRA: Low-Rank
-        Adaptation of Large Language Models", section 4.1.
+        Adaptation of Large Language Models".
     """
 
     def __init__(self, layer, rank, alpha=None, **kwargs):
@@ -92,7 +92,7 @@ def add_lora(backbone, rank, *, alpha=None, layer_names=None):
 
     Reference:
         Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, 2022, "LoRA: Low-Rank
-        Adaptation of Large Language Models", section 4.1.
+        Adaptation of Large Language Models".
     """
     kinds = keras.layers.Dense, keras.layers.Conv2D
     fitting = {x.name: x for x in backbone.layers if type(x) in kinds}
@@ -135,7 +135,7 @@ def merge_lora(backbone):
 
     Reference:
         Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, 2022, "LoRA: Low-Rank
-        Adaptation of Large Language Models", section 4.1.
+        Adaptation of Large Language Models".
     """
     if not any(isinstance(layer, LoRA) for layer in backbone.layers):
         raise ValueError(
@@ -171,7 +171,7 @@ class BottleneckAdapter(keras.layers.Wrapper):
 
     Reference:
         Houlsby, Giurgiu, Jastrzebski, Morrone, de Laroussilhe, Gesmundo, Attariyan and
-        Gelly, 2019, "Parameter-Efficient Transfer Learning for NLP", section 2.1.
+        Gelly, 2019, "Parameter-Efficient Transfer Learning for NLP".
     """
 
     def __init__(self, layer, units, **kwargs):
@@ -224,7 +224,7 @@ def add_adapters(backbone, units, *, layer_names):
 
     Reference:
         Houlsby, Giurgiu, Jastrzebski, Morrone, de Laroussilhe, Gesmundo, Attariyan and
-        Gelly, 2019, "Parameter-Efficient Transfer Learning for NLP", section 2.1.
+        Gelly, 2019, "Parameter-Efficient Transfer Learning for NLP".
     """
     layers = {layer.name: layer for layer in backbone.layers}
     chosen = list(layer_names)

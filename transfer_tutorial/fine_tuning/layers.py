@@ -83,7 +83,7 @@ def unfreeze_gradually(backbone, groups):
 
     Reference:
         Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
-        Classification", section 3.3.
+        Classification".
     """
     members = {
         group: [
