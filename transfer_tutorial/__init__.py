@@ -6,9 +6,9 @@ heavy.
 
 - `datasets`: labelled arrays; `load_*` is bundled, `fetch_*` may download
 - `splits`: which rows: train, validation and test; few-shot indices
-- `pipelines`: folders of pictures to arrays, arrays to `tf.data`; augmentation
-- `backbones`: MLP, CNN and residual CNN from scratch; `attach_head`
-- `pretrained`: EfficientNet-Lite0 (ImageNet) and our own source CNN, weights shipped
+- `pipelines`: pictures, texts and series to arrays, arrays to `tf.data`; augmentation
+- `backbones`: MLP, CNN, residual CNN, GRU, Transformer from scratch; `attach_head`
+- `pretrained`: EfficientNet-Lite0, MiniLM-L6 and our own source CNN, weights shipped
 - `fine_tuning`: freeze, unfreeze, BatchNorm, two phases; the audit: did it happen?
 - `learning_rates`: discriminative (layer-wise) learning rates
 - `l2_sp`: a penalty on the distance to the pretrained weights

@@ -1,4 +1,4 @@
-"""Backbones with shipped weights: EfficientNet-Lite0 (ImageNet) and our source CNN.
+"""Pretrained on images: EfficientNet-Lite0 (ImageNet) and our own source CNN.
 
 Both take raw images in 0...255 and return features; both can be given back the
 head that they were trained with. Where the weights come from, and under which
@@ -12,7 +12,7 @@ import pathlib
 import keras
 import numpy as np
 
-_WEIGHTS = pathlib.Path(__file__).parent / "weights"
+_WEIGHTS = pathlib.Path(__file__).parent.parent / "weights"
 
 
 def _load_weights(layers, name):

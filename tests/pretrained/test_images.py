@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 from sklearn.datasets import load_sample_image
 
-from transfer_tutorial import pretrained
 from transfer_tutorial.backbones import attach_head, build_residual_backbone
 from transfer_tutorial.datasets import (
     CIFAR10_CLASSES,
@@ -22,6 +21,7 @@ from transfer_tutorial.pretrained import (
     attach_source_head,
     build_efficientnet_lite0_backbone,
     build_source_cnn_backbone,
+    images,
 )
 
 
@@ -165,7 +165,7 @@ def test_source_head_names_its_classes_in_order_and_is_as_good_as_stated(source_
     labels = [CIFAR10_CLASSES.index(name) for name in SOURCE_CLASSES]
     x, y = select_classes(x, y, labels)
     y_pred = infer(attach_source_head(source_cnn), x).argmax(axis=1)
-    stated = json.loads((pretrained._WEIGHTS / "source_cnn.json").read_text())
+    stated = json.loads((images._WEIGHTS / "source_cnn.json").read_text())
     # These 600 pictures are among the test pictures of the stated accuracy. Were
     # they drawn from them at random, one draw in a million would have fewer right.
     total = stated["test_images"]
@@ -259,7 +259,7 @@ def test_every_stored_array_is_a_weight_of_backbone_or_head(request, file):
         for layer in [*backbone.layers, attach(backbone).layers[-1]]
         for variable, value in zip(layer.weights, layer.get_weights(), strict=True)
     }
-    with np.load(pretrained._WEIGHTS / file, allow_pickle=False) as stored:
+    with np.load(images._WEIGHTS / file, allow_pickle=False) as stored:
         assert set(stored) == set(weights)
         for name in stored:
             np.testing.assert_array_equal(stored[name].astype("float32"), weights[name])
@@ -268,9 +268,9 @@ def test_every_stored_array_is_a_weight_of_backbone_or_head(request, file):
 @pytest.fixture
 def weights_copy(tmp_path, monkeypatch):
     """Let the package read a copy of its weights that a test may damage."""
-    for path in pretrained._WEIGHTS.iterdir():
+    for path in images._WEIGHTS.iterdir():
         shutil.copy(path, tmp_path)
-    monkeypatch.setattr(pretrained, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(images, "_WEIGHTS", tmp_path)
     return tmp_path
 
 
