@@ -342,3 +342,28 @@ def test_a_probe_that_does_not_fit_the_head_is_named(backbone, tiny_images):
             set_head_from_probe(classifier, probe)
     for old, new in zip(weights, classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("dead", [1e-33, 1e-9])
+def test_a_dead_feature_gets_no_weight_in_the_probe_and_the_head(dead):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    features = rng.normal(size=(60, 5)).astype("float32")
+    features[:, 0] += 2 * y
+    features[:, 3] *= dead  # by chance it tells the classes a little apart
+    probe = fit_linear_probe(features, y)
+    assert probe[-1].coef_[0, 3] == 0 and probe[-1].coef_[0, 0] != 0
+    inputs = keras.Input((5,))
+    classifier = attach_head(keras.Model(inputs, keras.layers.Identity()(inputs)), 2)
+    set_head_from_probe(classifier, probe)
+    assert np.abs(classifier.get_layer("head").kernel).max() < 100
+    found = classifier.predict(features, verbose=0)
+    np.testing.assert_allclose(found, probe.predict_proba(features), atol=1e-5)
+
+
+def test_small_features_count_in_the_probe():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    features = rng.normal(size=(60, 2))
+    features[:, 1] = 1e-4 * (y + rng.normal(0, 0.1, 60))
+    assert np.mean(fit_linear_probe(features, y).predict(features) == y) == 1

@@ -94,6 +94,7 @@ def fit_linear_probe(features, labels, *, seed=0):
     The strength of regularisation is chosen among four powers of ten by
     cross-validation on the given rows (three folds, fewer where a class has fewer
     rows). With one row a class there is nothing to validate on, and C is 0.01.
+    A feature whose spread is below a millionth of the largest one counts as constant.
 
     Args:
         features: Array of shape `(n, d)`, finite.
@@ -121,6 +122,10 @@ def fit_linear_probe(features, labels, *, seed=0):
             "`labels` must have at least two classes. "
             f"Received: {np.unique(labels).tolist()}."
         )
+    # Dead features exist: MiniLM has one of 1e-33. Scaled to unit spread it would be
+    # noise, and its weight would overflow in `set_head_from_probe`.
+    spread = features.std(axis=0, dtype="float64")
+    features = np.where(spread < 1e-6 * spread.max(initial=0), 0, features)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     # One BLAS thread: these products are small, and threads that wait for each other
     # on a busy machine make the fit tens of times slower.
