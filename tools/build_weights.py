@@ -122,7 +122,7 @@ def to_keras_layout(kernel, *, depthwise=False):
 
 
 def rename_torch_weight(name):
-    """`"layer/weight"` as in `pretrained.py`, or None for what Keras does not need."""
+    """`"layer/weight"` as in our Keras model, or None for what Keras does not need."""
     *place, layer, weight = name.split(".")
     if weight == "num_batches_tracked":
         return None
@@ -328,9 +328,9 @@ def describe_lite0(output):
         "ICML 2019.",
         "how it was made": "`python tools/build_weights.py efficientnet_lite0` reads "
         "the package's PyTorch file without PyTorch. Changed: the order of a kernel's "
-        "axes is Keras', the names are `layer/weight` as in `pretrained.py`, the "
-        "numbers are rounded to float16. The head for the 1,000 classes of ImageNet is "
-        "included; the package carries no class names, so there are none.",
+        "axes is Keras', the names are `layer/weight` as in `pretrained/images.py`, "
+        "the numbers are rounded to float16. The head for the 1,000 classes of "
+        "ImageNet is included; the package carries no class names, so there are none.",
         "input": "RGB in 0...255; the model scales it to `(x - 127) / 128`",
     }
 
@@ -412,7 +412,10 @@ def write_sources(output):
         with np.load(output / name, allow_pickle=False) as arrays:
             kept = [key for key in arrays.files if not key.endswith("/scales")]
             count = sum(arrays[key].size for key in kept)
-            stored = "8 bits" if len(kept) < len(arrays.files) else "float16"
+            stored = "float16"
+            if len(kept) < len(arrays.files):
+                vectors = sum(arrays[k].size for k in kept if arrays[k].ndim == 1)
+                stored = f"8 bits but for {vectors:,} in float32"
         size = (output / name).stat().st_size
         cells = describe[name](output) | {
             "SHA-256 of this file": f"`{sha256_of(output / name)}`",

@@ -34,7 +34,7 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def reference():
-    """Texts, token ids of up to 128 tokens, and features of length 1."""
+    """Texts, token ids of up to 128 tokens, and the features of the float weights."""
     with np.load(REFERENCE, allow_pickle=False) as stored:
         texts = [json.loads(line) for line in stored["texts"]]
         return texts, stored["ids"], stored["features"]
@@ -62,6 +62,27 @@ def test_features_are_those_of_the_published_weights(minilm, reference):
     assert features.shape == (200, 384) and features.dtype == "float32"
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     assert np.sum(features * expected, axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize("kind", ["", "long_"])
+def test_the_network_is_the_published_one_apart_from_the_rounding(minilm, kind):
+    # An independent network with the rounded weights: only float32 is between them, not
+    # the 0.001 above, in which another gelu or epsilon would not be seen.
+    with np.load(REFERENCE, allow_pickle=False) as stored:
+        expected = stored[f"{kind}rounded_features"]
+        ids = stored[f"{kind}ids"][: len(expected)]
+    assert len(expected) >= (1 if kind else 40)
+    np.testing.assert_allclose(infer(minilm, ids), expected, rtol=0, atol=2e-6)
+
+
+def test_a_text_of_512_tokens_has_the_published_ids_and_features(minilm, tokenizer):
+    with np.load(REFERENCE, allow_pickle=False) as stored:
+        text = json.loads(stored["long_texts"][0])
+        ids, expected = stored["long_ids"], stored["long_features"]
+    assert ids.shape == (1, 512) and (ids != 0).all()
+    found = tokenize_texts(tokenizer, [text], max_length=512)
+    np.testing.assert_array_equal(found, ids)
+    assert np.sum(infer(minilm, ids) * expected) > 0.999
 
 
 def test_texts_of_one_meaning_are_nearer_than_texts_of_the_same_words(
@@ -101,8 +122,11 @@ def test_padding_gets_no_attention(minilm, tokenizer):
         assert (weights[0, :, :, 3:] == 0).all()  # [CLS] good [SEP]
 
 
-def test_nothing_but_padding_gives_finite_features(minilm):
-    assert np.isfinite(infer(minilm, np.zeros((2, 3), "int32"))).all()
+def test_nothing_but_padding_gives_zeros_and_leaves_the_other_rows_alone(minilm):
+    ids = np.array([[0, 0, 0], [101, 2204, 102]], "int32")
+    features = infer(minilm, ids)
+    assert (features[0] == 0).all()
+    np.testing.assert_allclose(features[1:], infer(minilm, ids[1:]), atol=1e-6)
 
 
 def test_a_padding_written_into_a_text_is_read_as_padding(minilm, tokenizer):
@@ -114,8 +138,11 @@ def test_a_padding_written_into_a_text_is_read_as_padding(minilm, tokenizer):
 def test_512_tokens_are_taken_and_more_refused(minilm):
     ids = np.full((1, 513), 2204, "int32")
     assert np.isfinite(infer(minilm, ids[:, :512])).all()
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"512 is not in \[0, 51"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"513,384\].*512,384\]"):
         infer(minilm, ids)
+    # Compiled by XLA, looking up a place that is not there would give another one.
+    with pytest.raises(ValueError, match="must be equal, but are 513 and 512"):
+        tf.function(minilm, jit_compile=True)(ids)
 
 
 def test_minilm_has_the_parameters_counted_by_hand(minilm):

@@ -33,6 +33,16 @@ def test_no_weight_is_off_by_more_than_half_a_step():
     assert (error.max(axis=1) <= scales.astype("float64") / 2 * (1 + 1e-9)).all()
 
 
+def test_no_integer_leaves_its_range_where_the_scale_is_too_small_for_float16():
+    # 2^-24 is the smallest float16. The scale should be 1.4 of them: the nearest is 1,
+    # and 127 * 1.4 = 178 is no 8-bit integer; with 2 of them it is 127 * 0.7 = 89.
+    block = np.zeros((1, 64))
+    block[0, :2] = np.array([127, -127]) * 1.4 * 2.0**-24
+    integers, scales = quantize(block)
+    assert integers[0, :3].tolist() == [89, -89, 0]
+    assert scales.tolist() == [2 * 2.0**-24]
+
+
 def test_a_block_of_zeros_stays_zero():
     integers, scales = quantize(np.zeros((2, 64)))
     assert not restore(integers, scales).any()

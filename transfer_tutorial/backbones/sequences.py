@@ -93,11 +93,14 @@ def build_series_gru_backbone(num_channels, *, units=32, dropout=0.0):
 def _attend(x, is_token, num_heads, name):
     """Self-attention out of plain layers, so that each can be named and wrapped."""
     layers, ops, width = keras.layers, keras.ops, x.shape[-1]
-    heads = layers.Reshape((-1, num_heads, width // num_heads), name=f"{name}_heads")
-    query, key, value = (
-        heads(layers.Dense(width, name=f"{name}_{part}")(x))
-        for part in ("query", "key", "value")
-    )  # each (batch, length, num_heads, width / num_heads)
+
+    def split(part):  # a Reshape for each: Keras 3.3 cannot load one that is shared
+        y = layers.Dense(width, name=f"{name}_{part}")(x)
+        heads = (-1, num_heads, width // num_heads)
+        return layers.Reshape(heads, name=f"{name}_{part}_heads")(y)
+
+    # Each is (batch, length, num_heads, width / num_heads).
+    query, key, value = split("query"), split("key"), split("value")
     scores = ops.einsum("bqhd,bkhd->bhqk", query, key) * (width / num_heads) ** -0.5
     mask = is_token[:, None, None]  # (batch, 1, 1, length): no token looks at padding
     weights = layers.Softmax(name=f"{name}_attention")(scores, mask=mask)
@@ -124,8 +127,8 @@ def build_transformer_backbone(
 
     Args:
         vocabulary_size: Number of different ids, the 0 of padding included.
-        max_length: Longest sequence, in tokens. TensorFlow refuses a longer one with
-            an `InvalidArgumentError`: it has no position for it.
+        max_length: Longest sequence, in tokens, at least 2. With a longer one the
+            model cannot be called: TensorFlow says that so many places do not fit.
         width: Width of the vectors between the blocks, and number of features.
         num_heads: Heads of the attention; must divide `width`.
         num_blocks: Number of blocks, at least 1.
@@ -145,22 +148,23 @@ def build_transformer_backbone(
         Zheng, Xing, Zhang, Lan, Wang and Liu, 2020, "On Layer Normalization in the
         Transformer Architecture".
     """
-    sizes = vocabulary_size - 2, max_length, width, num_heads, num_blocks
+    sizes = vocabulary_size - 2, max_length - 1, width, num_heads, num_blocks
     if min(sizes) < 1 or width % num_heads:
         raise ValueError(
-            "`vocabulary_size` must be at least 3, the other sizes at least 1, and "
+            "`vocabulary_size` must be at least 3, `max_length` 2, other sizes 1, and "
             f"`num_heads` must divide `width`. Received: {vocabulary_size=}, "
             f"{max_length=}, {width=}, {num_heads=}, {num_blocks=}."
         )
     layers, ops = keras.layers, keras.ops
 
-    def add(x, change, name):
-        change = layers.Dropout(dropout, name=f"{name}_dropout")(change)
-        return layers.Add(name=f"{name}_add")([x, change])
+    def add(x, y, name):
+        y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
+        return layers.Add(name=f"{name}_add")([x, y])
 
     ids = keras.Input((None,), dtype="int32", name="ids")
-    is_token = ops.not_equal(ids, 0)  # (batch, length)
-    positions = ops.cumsum(ops.ones_like(ids), axis=1) - 1  # 0, 1, 2, ... in each row
+    is_token = ops.not_equal(ids, 0)
+    # Positions 0, 1, 2, ... are cut, so that too many tokens fail on every device.
+    positions = ops.cumsum(ops.ones_like(ids[:, :max_length]), axis=1) - 1
     x = layers.Embedding(vocabulary_size, width, name="token_embedding")(ids)
     places = layers.Embedding(max_length, width, name="position_embedding")(positions)
     x = layers.Add(name="embedding")([x, places])  # (batch, length, width)
@@ -169,8 +173,7 @@ def build_transformer_backbone(
         x = add(x, _attend(y, is_token, num_heads, name), f"{name}_attention")
         y = layers.LayerNormalization(name=f"{name}_norm")(x)
         y = layers.Dense(4 * width, activation="gelu", name=f"{name}_hidden")(y)
-        y = layers.Dense(width, name=f"{name}_projection")(y)
-        x = add(x, y, f"{name}_hidden")
+        x = add(x, layers.Dense(width, name=f"{name}_projection")(y), f"{name}_hidden")
     x = layers.LayerNormalization(name="norm")(x)
     weight = ops.cast(is_token, x.dtype)[..., None]  # (batch, length, 1)
     total = ops.maximum(ops.sum(weight, axis=1), 1.0)  # a row of padding has no token

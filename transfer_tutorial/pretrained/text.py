@@ -54,11 +54,14 @@ def _load_weights(layers, name):
 def _attend(x, is_token, num_heads, name):
     """Self-attention out of plain layers, as in `build_transformer_backbone`."""
     layers, ops, width = keras.layers, keras.ops, x.shape[-1]
-    heads = layers.Reshape((-1, num_heads, width // num_heads), name=f"{name}_heads")
-    query, key, value = (
-        heads(layers.Dense(width, name=f"{name}_{part}")(x))
-        for part in ("query", "key", "value")
-    )  # each (batch, length, num_heads, width / num_heads)
+
+    def split(part):  # a Reshape for each: Keras 3.3 cannot load one that is shared
+        y = layers.Dense(width, name=f"{name}_{part}")(x)
+        heads = (-1, num_heads, width // num_heads)
+        return layers.Reshape(heads, name=f"{name}_{part}_heads")(y)
+
+    # Each is (batch, length, num_heads, width / num_heads).
+    query, key, value = split("query"), split("key"), split("value")
     scores = ops.einsum("bqhd,bkhd->bhqk", query, key) * (width / num_heads) ** -0.5
     mask = is_token[:, None, None]  # (batch, 1, 1, length): no token looks at padding
     weights = layers.Softmax(name=f"{name}_attention")(scores, mask=mask)
@@ -73,7 +76,8 @@ def build_minilm_backbone(*, weights="minilm"):
     Six blocks of attention with 12 heads and a hidden layer of 1,536 units, each
     followed by a LayerNorm, as in BERT; 22.6 million weights. The features are the mean
     over the tokens, brought to length 1, so that the product of two texts' features is
-    their similarity in -1...1. Padding gets no attention and no share of the mean.
+    their similarity in -1...1. Padding gets no attention and no share of the mean; the
+    features of a row that is nothing but padding are zeros.
 
     The parts are named as in `build_transformer_backbone`: `block_1_query`,
     `block_1_key`, `block_1_value`, `block_1_output`, `block_1_hidden`,
@@ -87,8 +91,8 @@ def build_minilm_backbone(*, weights="minilm"):
     Returns:
         An uncompiled `keras.Model` named `"minilm"`: token ids of shape
         `(batch, length)`, as `load_minilm_tokenizer` and `pipelines.tokenize_texts`
-        make them, with at most 512 tokens, to features `(batch, 384)`. TensorFlow
-        refuses a longer sequence with an `InvalidArgumentError`.
+        make them, with at most 512 tokens, to features `(batch, 384)`. With more it
+        cannot be called: TensorFlow says that 512 places do not fit them.
 
     Raises:
         ValueError: If `weights` is unknown.
@@ -113,7 +117,8 @@ def build_minilm_backbone(*, weights="minilm"):
 
     ids = keras.Input((None,), dtype="int32", name="ids")
     is_token = ops.not_equal(ids, 0)  # (batch, length)
-    positions = ops.cumsum(ops.ones_like(ids), axis=1) - 1  # 0, 1, 2, ... in each row
+    # 0, 1, 2, ...; cut, so that more than 512 tokens fail with XLA and on a GPU, too.
+    positions = ops.cumsum(ops.ones_like(ids[:, :512]), axis=1) - 1
     x = layers.Embedding(30522, 384, name="token_embedding")(ids)
     places = layers.Embedding(512, 384, name="position_embedding")(positions)
     x = add_and_norm(x, places, "embedding_norm")  # (batch, length, 384)
