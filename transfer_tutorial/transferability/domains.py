@@ -1,7 +1,4 @@
-"""How alike two domains or two representations are, before anything is trained.
-
-NumPy and scikit-learn only; importing this module loads no TensorFlow.
-"""
+"""How alike two domains are."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -64,39 +61,3 @@ def proxy_a_distance(source_features, target_features, *, seed=0):
         ).mean()
     error = min(1 - accuracy, 0.5)
     return float(2 * (1 - 2 * error))
-
-
-def linear_cka(features_a, features_b):
-    """Linear centred kernel alignment of two views of the same inputs.
-
-    1 when one view is a rotation, shift and scaling of the other; near 0 when they
-    have nothing linear in common and the rows far outnumber the features.
-
-    Args:
-        features_a: Array of shape `(n, d)`.
-        features_b: Array of shape `(n, e)`, rows in the same order.
-
-    Returns:
-        A float in [0, 1].
-
-    Raises:
-        ValueError: If the numbers of rows differ, or all rows of one view are equal.
-
-    Reference:
-        Kornblith, Norouzi, Lee and Hinton, 2019, "Similarity of Neural Network
-        Representations Revisited", section 3.
-    """
-    a, b = np.asarray(features_a, "float64"), np.asarray(features_b, "float64")
-    if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
-        raise ValueError(
-            "`features_a` and `features_b` must be of shape (n, d) and (n, e). "
-            f"Received: {a.shape} and {b.shape}."
-        )
-    if (a == a[:1]).all() or (b == b[:1]).all():
-        raise ValueError(
-            "`features_a` and `features_b` must vary over the rows. "
-            "Received: a view whose rows are all equal."
-        )
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    return float(np.linalg.norm(a.T @ b) ** 2 / scale)
