@@ -367,3 +367,12 @@ def test_small_features_count_in_the_probe():
     features = rng.normal(size=(60, 2))
     features[:, 1] = 1e-4 * (y + rng.normal(0, 0.1, 60))
     assert np.mean(fit_linear_probe(features, y).predict(features) == y) == 1
+
+
+def test_probe_on_float32_is_the_probe_on_float64():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20, 64)).astype("float32")
+    labels = np.arange(20) % 2
+    single = fit_linear_probe(features, labels)
+    double = fit_linear_probe(features.astype("float64"), labels)
+    np.testing.assert_array_equal(single[-1].coef_, double[-1].coef_)

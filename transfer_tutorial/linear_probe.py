@@ -126,6 +126,8 @@ def fit_linear_probe(features, labels, *, seed=0):
     # noise, and its weight would overflow in `set_head_from_probe`.
     spread = features.std(axis=0, dtype="float64")
     features = np.where(spread < 1e-6 * spread.max(initial=0), 0, features)
+    # In float32 the last steps of the search drown in rounding, and it gives up.
+    features = features.astype("float64")
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     # One BLAS thread: these products are small, and threads that wait for each other
     # on a busy machine make the fit tens of times slower.
