@@ -30,6 +30,9 @@ del sys, small_archives
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
     os.environ.update(offline_environment(config.sandbox / "empty"))
+    # Kernels run side by side: BLAS threads that wait for each other take the
+    # processor from the others.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 
 def pytest_unconfigure(config):

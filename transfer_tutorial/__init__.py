@@ -14,8 +14,10 @@ heavy.
 - `l2_sp`: a penalty on the distance to the pretrained weights
 - `lora`: LoRA and bottleneck adapters
 - `linear_probe`: extract features once, cache them, fit a linear classifier; LP-FT
+- `adaptation`: labels in the source only: CORAL, MMD, DANN, AdaBN, pseudo-labels
+- `cross_modal`: pictures and sentences in one space; zero-shot classification
 - `compression`: BatchNorm folded into the layers before it, for faster inference
-- `transferability`: linear CKA, proxy A-distance
+- `transferability`: LEEP, LogME, H-score, linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
 - `plots`: arrays to Axes
 """
@@ -26,4 +28,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

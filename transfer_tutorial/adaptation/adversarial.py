@@ -96,7 +96,7 @@ class DomainDiscriminator(keras.layers.Layer):
     features is multiplied by `-strength`, the encoder unlearns what it sees. Give it
     to `AdaptationModel` as the alignment. Its learning is unstable: run several seeds.
 
-    The strength is a variable. To let it rise as in the paper:
+    The strength is a variable. To let it rise as in the paper::
 
         keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: discriminator.strength.assign(
