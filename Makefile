@@ -9,8 +9,9 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
-# Cells of one notebook share a kernel, so a whole file goes to one worker.
-PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS) --dist loadfile)
+# Cells of one notebook share a kernel, so a whole file goes to one worker; in the order of
+# book/conftest.py, not by the number of cells.
+PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: help book serve test execute lint benchmark clean
 

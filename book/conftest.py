@@ -4,7 +4,9 @@ One notebook needs CIFAR-10 and CIFAR-100, which are not bundled: its kernel fin
 small archives in the real format in a temporary Keras cache.
 """
 
+import functools
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +35,19 @@ def pytest_configure(config):
     # Kernels run side by side: BLAS threads that wait for each other take the
     # processor from the others.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
+@functools.cache
+def takes_minutes(path):
+    """Whether a notebook says of itself that it takes minutes."""
+    said = re.search(r"Time and data:\*\*([^.;]*)", path.read_text(encoding="utf-8"))
+    return bool(said) and "minutes" in said[1]
+
+
+def pytest_collection_modifyitems(items):
+    # Long notebooks first, or a worker may be left alone with one at the end. The sort
+    # is stable: the cells of a notebook stay together and in order.
+    items.sort(key=lambda item: not takes_minutes(item.path))
 
 
 def pytest_unconfigure(config):

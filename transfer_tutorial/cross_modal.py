@@ -36,8 +36,9 @@ def contrastive_loss(text_features, image_features, temperature=0.1):
         ValueError: If the shapes differ or `temperature` is not positive.
 
     Reference:
-        Radford et al., 2021, "Learning Transferable Visual Models From Natural
-        Language Supervision", figure 3; the shared right answers are those of Khosla
+        Radford, Kim, Hallacy, Ramesh, Goh, Agarwal, Sastry, Askell, Mishkin, Clark,
+        Krueger and Sutskever, 2021, "Learning Transferable Visual Models From Natural
+        Language Supervision", figure 3. For the shared right answers: Khosla
         et al., 2020, "Supervised Contrastive Learning", equation 2.
     """
     text = tf.convert_to_tensor(text_features)
@@ -86,7 +87,8 @@ def classify_zero_shot(image_features, class_features, temperature=0.1):
             is not finite, or `temperature` is not positive.
 
     Reference:
-        Radford et al., 2021, "Learning Transferable Visual Models From Natural
+        Radford, Kim, Hallacy, Ramesh, Goh, Agarwal, Sastry, Askell, Mishkin, Clark,
+        Krueger and Sutskever, 2021, "Learning Transferable Visual Models From Natural
         Language Supervision", section 3.1.2.
     """
     images = np.asarray(image_features, "float64")

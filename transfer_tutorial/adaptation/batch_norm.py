@@ -34,7 +34,7 @@ def adapt_batch_norm(model, images, *, batch_size=64, passes=1):
             that is not finite, or `batch_size` or `passes` is below 1.
 
     Reference:
-        Li, Wang, Shi, Liu and Hou, 2017, "Revisiting Batch Normalization For Practical
+        Li, Wang, Shi, Liu and Hou, 2016, "Revisiting Batch Normalization For Practical
         Domain Adaptation", algorithm 1.
     """
 
