@@ -18,6 +18,10 @@ from transfer_tutorial.evaluation.intervals import (
     seed_interval,
 )
 from transfer_tutorial.evaluation.scores import classification_scores
+from transfer_tutorial.evaluation.selection import (
+    mean_entropy,
+    soft_neighborhood_density,
+)
 
 # In the order of the reference.
 __all__ = [
@@ -33,4 +37,6 @@ __all__ = [
     "run_strategies",
     "compare_strategies",
     "format_comparison",
+    "mean_entropy",
+    "soft_neighborhood_density",
 ]
