@@ -155,6 +155,23 @@ def test_source_cnn_is_the_residual_backbone_with_other_weights(source_cnn, pict
     )
 
 
+@pytest.mark.parametrize("image_size", [16, None])
+def test_source_cnn_of_any_size_has_the_same_weights(source_cnn, pictures, image_size):
+    sized = build_source_cnn_backbone(image_size=image_size)
+
+    for ours, usual in zip(sized.get_weights(), source_cnn.get_weights()):
+        np.testing.assert_array_equal(ours, usual)
+    assert infer(sized, pictures[:, :16, :16]).shape == (5, 128)
+    assert infer(attach_source_head(sized), pictures[:, :16, :16]).shape == (5, 6)
+
+
+def test_source_cnn_for_any_size_gives_the_usual_features(source_cnn, pictures):
+    any_size = build_source_cnn_backbone(image_size=None)
+
+    expected = infer(source_cnn, pictures)
+    np.testing.assert_allclose(infer(any_size, pictures), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_source_cnn_has_nine_batch_norms(source_cnn):
     # Stem, two in each of three stages, one in each of two shortcuts.
     assert len(get_batch_norms(source_cnn)) == 1 + 3 * 2 + 2
@@ -321,6 +338,14 @@ def test_missing_checksums_are_named_with_a_way_out(weights_copy, source_cnn):
         (
             lambda: build_efficientnet_lite0_backbone(weights="cifar10"),
             "`weights` .* Received: weights='cifar10'",
+        ),
+        (
+            lambda: build_source_cnn_backbone(image_size=3),
+            "`image_size` .* at least 4, or None. Received: image_size=3",
+        ),
+        (
+            lambda: build_source_cnn_backbone(image_size=16.0),
+            "`image_size` .* Received: image_size=16.0",
         ),
         (
             lambda: build_source_cnn_backbone(weights="imagenet"),

@@ -7,6 +7,7 @@ licence, stands in `weights/SOURCES.md`.
 
 import hashlib
 import io
+import numbers
 import pathlib
 
 import keras
@@ -145,7 +146,7 @@ def attach_imagenet_head(backbone):
     return keras.Model(inputs, outputs, name="efficientnet_lite0_imagenet")
 
 
-def build_source_cnn_backbone(*, weights="cifar10"):
+def build_source_cnn_backbone(*, image_size=32, weights="cifar10"):
     """Build our small residual CNN, trained on six classes of CIFAR-10, 128 features.
 
     The same network as `build_residual_backbone((32, 32, 3))`. It was trained on
@@ -153,14 +154,19 @@ def build_source_cnn_backbone(*, weights="cifar10"):
     never seen an automobile, cat, deer or ship.
 
     Args:
+        image_size: Side of the square images in pixels, at least 4, or `None` for
+            images of any size. The weights are the same; they were learnt at 32.
+            Half the side costs about a quarter of the time.
         weights: `"cifar10"` for the shipped weights, `None` for random ones.
 
     Returns:
         An uncompiled `keras.Model` named `"source_cnn"`: images of shape
-        `(batch, 32, 32, 3)`, RGB in 0...255, to features `(batch, 128)`.
+        `(batch, image_size, image_size, 3)`, RGB in 0...255, to features
+        `(batch, 128)`.
 
     Raises:
-        ValueError: If `weights` is unknown.
+        ValueError: If `weights` is unknown or `image_size` is not a whole number
+            of at least 4.
         FileNotFoundError: If the shipped weights are missing.
         OSError: If the shipped weights are damaged.
 
@@ -172,6 +178,12 @@ def build_source_cnn_backbone(*, weights="cifar10"):
         raise ValueError(
             f'`weights` must be "cifar10" or None. Received: weights={weights!r}.'
         )
+    whole = isinstance(image_size, numbers.Integral) and image_size >= 4
+    if not whole and image_size is not None:
+        raise ValueError(
+            "`image_size` must be a whole number of at least 4, or None. "
+            f"Received: image_size={image_size!r}."
+        )
 
     def conv_norm(x, filters, size, strides, name):
         options = dict(padding="same", use_bias=False, name=f"{name}_conv")
@@ -180,7 +192,7 @@ def build_source_cnn_backbone(*, weights="cifar10"):
         options = dict(momentum=0.9, name=f"{name}_batch_norm")
         return keras.layers.BatchNormalization(**options)(x)
 
-    inputs = keras.Input((32, 32, 3), name="images")
+    inputs = keras.Input((image_size, image_size, 3), name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
     x = conv_norm(x, 32, 3, 1, "stem")
     x = keras.layers.ReLU(name="stem_relu")(x)
@@ -208,7 +220,7 @@ def attach_source_head(backbone):
             shared, not copied.
 
     Returns:
-        An uncompiled `keras.Model`: images of shape `(batch, 32, 32, 3)` in 0...255
+        An uncompiled `keras.Model`: the images that the backbone takes, in 0...255,
         to probabilities `(batch, 6)` of airplane, bird, dog, frog, horse, truck.
 
     Raises:
@@ -221,7 +233,7 @@ def attach_source_head(backbone):
             "`backbone` must come from `build_source_cnn_backbone`. "
             f"Received: {backbone.name!r} with output shape {backbone.output_shape}."
         )
-    inputs = keras.Input((32, 32, 3), name="images")
+    inputs = keras.Input(backbone.input_shape[1:], name="images")
     head = keras.layers.Dense(6, activation="softmax", dtype="float32", name="head")
     outputs = head(backbone(inputs))
     _load_weights([head], "source_cnn.npz")
