@@ -159,7 +159,7 @@ def test_source_cnn_is_the_residual_backbone_with_other_weights(source_cnn, pict
 def test_source_cnn_of_any_size_has_the_same_weights(source_cnn, pictures, image_size):
     sized = build_source_cnn_backbone(image_size=image_size)
 
-    for ours, usual in zip(sized.get_weights(), source_cnn.get_weights()):
+    for ours, usual in zip(sized.get_weights(), source_cnn.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, usual)
     assert infer(sized, pictures[:, :16, :16]).shape == (5, 128)
     assert infer(attach_source_head(sized), pictures[:, :16, :16]).shape == (5, 6)
@@ -169,7 +169,9 @@ def test_source_cnn_for_any_size_gives_the_usual_features(source_cnn, pictures):
     any_size = build_source_cnn_backbone(image_size=None)
 
     expected = infer(source_cnn, pictures)
-    np.testing.assert_allclose(infer(any_size, pictures), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        infer(any_size, pictures), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_source_cnn_has_nine_batch_norms(source_cnn):

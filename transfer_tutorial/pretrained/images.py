@@ -146,6 +146,15 @@ def attach_imagenet_head(backbone):
     return keras.Model(inputs, outputs, name="efficientnet_lite0_imagenet")
 
 
+def _small_conv_norm(x, filters, size, strides, name):
+    """Convolution without bias and BatchNorm, as the source CNN has them."""
+    options = dict(padding="same", use_bias=False, name=f"{name}_conv")
+    x = keras.layers.Conv2D(filters, size, strides, **options)(x)
+    # Momentum 0.9, for whoever trains it on few images (see `backbones`).
+    options = dict(momentum=0.9, name=f"{name}_batch_norm")
+    return keras.layers.BatchNormalization(**options)(x)
+
+
 def build_source_cnn_backbone(*, image_size=32, weights="cifar10"):
     """Build our small residual CNN, trained on six classes of CIFAR-10, 128 features.
 
@@ -185,24 +194,17 @@ def build_source_cnn_backbone(*, image_size=32, weights="cifar10"):
             f"Received: image_size={image_size!r}."
         )
 
-    def conv_norm(x, filters, size, strides, name):
-        options = dict(padding="same", use_bias=False, name=f"{name}_conv")
-        x = keras.layers.Conv2D(filters, size, strides, **options)(x)
-        # Momentum 0.9, for whoever trains it on few images (see `backbones`).
-        options = dict(momentum=0.9, name=f"{name}_batch_norm")
-        return keras.layers.BatchNormalization(**options)(x)
-
     inputs = keras.Input((image_size, image_size, 3), name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
-    x = conv_norm(x, 32, 3, 1, "stem")
+    x = _small_conv_norm(x, 32, 3, 1, "stem")
     x = keras.layers.ReLU(name="stem_relu")(x)
     for stage, filters, strides in [(1, 32, 1), (2, 64, 2), (3, 128, 2)]:
         name, shortcut = f"stage_{stage}", x
         if strides == 2:
-            shortcut = conv_norm(x, filters, 1, 2, f"{name}_shortcut")
-        y = conv_norm(x, filters, 3, strides, f"{name}_first")
+            shortcut = _small_conv_norm(x, filters, 1, 2, f"{name}_shortcut")
+        y = _small_conv_norm(x, filters, 3, strides, f"{name}_first")
         y = keras.layers.ReLU(name=f"{name}_first_relu")(y)
-        y = conv_norm(y, filters, 3, 1, f"{name}_second")
+        y = _small_conv_norm(y, filters, 3, 1, f"{name}_second")
         x = keras.layers.Add(name=f"{name}_add")([shortcut, y])
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
