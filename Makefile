@@ -65,6 +65,7 @@ test: $(INSTALLED)
 
 execute: $(INSTALLED)
 	@$(PY) tools/execute.py $(if $(FORCE),--force) $(NOTEBOOK)
+	@$(PY) tools/list_claims.py
 
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .
