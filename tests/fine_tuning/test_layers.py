@@ -278,6 +278,36 @@ def test_reset_training_starts_afresh(tiny_images, optimizer):
     assert train() != first
 
 
+def count_traces(classifier):
+    """A list that grows by one with each trace of the training step."""
+    traces, train_step = [], classifier.train_step
+
+    def traced_step(data):
+        traces.append(1)
+        return train_step(data)
+
+    classifier.train_step = traced_step
+    return traces
+
+
+def test_the_first_fit_after_a_reset_is_traced_once_and_ends_the_same(tiny_images):
+    ends = []
+    for reset in (False, True):
+        keras.utils.set_random_seed(0)
+        classifier = attach_head(build_mlp_backbone(SHAPE, hidden_units=(5,)), 3)
+        classifier.compile(
+            keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy"
+        )
+        traces = count_traces(classifier)
+        if reset:
+            reset_training(classifier, classifier.get_weights())
+        classifier.fit(*tiny_images, epochs=2, shuffle=False, verbose=0)
+        ends.append(classifier.get_weights())
+    assert len(traces) == 1
+    for plain, after_reset in zip(*ends, strict=True):
+        np.testing.assert_array_equal(plain, after_reset)
+
+
 def test_reset_training_sets_the_weights_and_keeps_the_learning_rate(dataset):
     classifier, other = make_classifier(), make_classifier()
     train(classifier, dataset)

@@ -131,7 +131,9 @@ def reset_training(classifier, weights):
 
     In place, and without compiling again, so that the next seed starts afresh in
     milliseconds: building and tracing a small model often costs more than training
-    it. The learning rate stays as it is.
+    it. The learning rate stays as it is. Where `fit` has never run it will trace its
+    step once instead of twice, because the optimizer's state exists already; so freeze
+    and unfreeze layers before, as before `compile`.
 
     Args:
         classifier: A compiled `keras.Model` whose optimizer starts from zeros, as SGD,
@@ -147,6 +149,8 @@ def reset_training(classifier, weights):
             f"Received: {classifier.name!r}, not compiled."
         )
     classifier.set_weights(weights)
+    if not classifier.optimizer.built:  # else the first trace creates the state
+        classifier.optimizer.build(classifier.trainable_variables)
     for variable in classifier.optimizer.variables:
         if not variable.path.endswith("learning_rate"):
             variable.assign(np.zeros(variable.shape))
