@@ -61,6 +61,8 @@ EXCEPTIONS = {
     "fine_tune_two_phase": "unfreezes with its neighbour `unfreeze_last_layers`",
     "audit_fine_tuning": "puts the checks of its file together; paste the file",
     "fold_batch_norm": "computes each new layer with `_fold`; paste the file",
+    "convert_to_tflite": "hides C++ log lines with `_hide_log`; paste the file",
+    "predict_tflite": "hides C++ log lines with `_hide_log`; paste the file",
     "add_l2_sp": "adds the penalty of its neighbour `L2SP`",
     "add_lora": "wraps layers in its neighbour `LoRA`",
     "merge_lora": "looks for its neighbour `LoRA`",

@@ -15,8 +15,9 @@ heavy.
 - `lora`: LoRA and bottleneck adapters
 - `linear_probe`: extract features once, cache them, fit a linear classifier; LP-FT
 - `adaptation`: labels in the source only: CORAL, MMD, DANN, AdaBN, pseudo-labels
+- `pretraining`: no labels at all: SimCLR, and an autoencoder
 - `cross_modal`: pictures and sentences in one space; zero-shot classification
-- `compression`: BatchNorm folded into the layers before it, for faster inference
+- `compression`: multiply-adds; folded BatchNorm, 8 bits, distillation, pruning
 - `transferability`: LEEP, LogME, H-score, linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
 - `plots`: arrays to Axes
