@@ -29,4 +29,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
