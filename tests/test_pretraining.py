@@ -539,10 +539,13 @@ def test_autoencoder_learns_to_rebuild_and_moves_the_backbone(tiny_images):
     )
 
 
-@pytest.mark.parametrize("filters", [(), (4, 4, 4, 4), (4, 0)])
-def test_stages_of_the_decoder_must_fit_the_image(filters):
-    backbone = build_mlp_backbone((8, 12, 3))
-    with pytest.raises(ValueError, match=r"`filters`.*\(8, 12, 3\)"):
+@pytest.mark.parametrize(
+    ("shape", "filters"),
+    [((8, 8), ()), ((8, 8), (4, 0)), ((8, 12), (4, 4, 4)), ((12, 8), (4, 4, 4))],
+)
+def test_stages_of_the_decoder_must_fit_the_image(shape, filters):
+    backbone = build_mlp_backbone((*shape, 3))
+    with pytest.raises(ValueError, match=rf"`filters`.*\({shape[0]}, {shape[1]}, 3\)"):
         build_autoencoder(backbone, filters=filters)
 
 
