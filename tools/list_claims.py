@@ -13,16 +13,18 @@ from pathlib import Path
 
 import yaml
 
-from execute import BOOK, ROOT, convert, find_code, write_atomically
+from execute import BOOK, ROOT, convert, write_atomically
 
 PAGE = BOOK / "claims.md"
+HEADING = "## Checked claims"
 INTRODUCTION = """\
 # The claims
 
 What this book says, on one page. Under each chapter stands its claim and, folded,
-the assertions that check it: the last code cell of its notebook, word for word. The
-tests run every notebook from its first cell to this one, so a claim that stops being
-true stops the tests. Names such as `mean` or `verdicts` are explained in the chapter.
+the assertions that check it: the code under "Checked claims" at the end of its
+notebook, word for word. The tests run every notebook from its first cell to the last,
+so a claim that stops being true stops the tests. Names such as `mean` or `verdicts`
+are explained in the chapter.
 
 This page is made from the notebooks and cannot say what they do not. Together they
 make {total} assertions.
@@ -52,17 +54,20 @@ def move_links(text, folder):
 
 
 def read_claim(source):
-    """Title, claim, code of the last cell, and how many assertions it makes."""
+    """Title, claim, code under "Checked claims", and how many assertions it makes."""
     notebook = convert(source)
     text = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     claim = re.search(r"^\*\*The claim.*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
-    checks = find_code(notebook)[-1].source
+    headings = [i for i, c in enumerate(notebook.cells) if HEADING in c.source]
+    below = notebook.cells[headings[-1] :] if headings else []
+    cells = [cell for cell in below if cell.cell_type == "code"]
+    checks = "\n\n".join(c.source for c in cells)
     asserts = [n for n in ast.walk(ast.parse(checks)) if isinstance(n, ast.Assert)]
     if not (title and claim and asserts):
         raise ValueError(
             f"{source.name} must have a title, a paragraph that begins with "
-            "'**The claim' and assertions in its last code cell."
+            "'**The claim', and assertions under a heading '## Checked claims'."
         )
     words = re.sub(r"^The claim[:,] ", "", claim[0].replace("**", ""))
     words = move_links(words[0].upper() + words[1:], source.parent)

@@ -17,7 +17,10 @@ jupytext:
 
 ```{{code-cell}} python
 x = 1
+assert x
 ```
+
+## Checked claims
 
 ```{{code-cell}} python
 {checks}
@@ -43,10 +46,18 @@ def test_the_number_of_assertions_is_the_sum_over_the_chapters():
     assert total == sum(map(int, re.findall(r"\{dropdown\} (\d+) assertion", page)))
 
 
-def test_a_claim_is_its_paragraph_and_the_checks_are_the_last_cell(tmp_path):
+def test_a_claim_is_its_paragraph_and_the_checks_are_what_stands_below_the_heading(
+    tmp_path,
+):
     title, claim, checks, number = read_claim(write(tmp_path))
     assert (title, checks, number) == ("A title", CHECKS, 2)
     assert claim == "It holds.\nIn two lines."
+
+
+def test_checks_in_several_cells_are_all_shown(tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + "\n```{code-cell} python\nassert True\n```\n")
+    assert read_claim(path)[2:] == (f"{CHECKS}\n\nassert True", 3)
 
 
 @pytest.mark.parametrize(
