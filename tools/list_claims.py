@@ -67,7 +67,7 @@ def read_claim(source):
     if not (title and claim and asserts):
         raise ValueError(
             f"{source.name} must have a title, a paragraph that begins with "
-            "'**The claim', and assertions under a heading '## Checked claims'."
+            f"'**The claim', and assertions under a heading '{HEADING}'."
         )
     words = re.sub(r"^The claim[:,] ", "", claim[0].replace("**", ""))
     words = move_links(words[0].upper() + words[1:], source.parent)

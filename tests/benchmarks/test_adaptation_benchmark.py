@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from execute import ROOT
+from stored_results import PATH, find_leaves
 
 STORED = ROOT / "benchmarks" / "results" / "adaptation.json"
 REPORT_KEYS = {"benchmark", "date", "machine", "settings", "other", "summary", "rows"}
@@ -20,7 +21,6 @@ BOTH = OURS | set(
     "other_accuracy other_seconds other_cpu_seconds ratio cpu_ratio "
     "probability_difference".split()
 )
-PATH = re.compile(r"(?<![\w/])(/\w|~/|[A-Za-z]:\\)")
 # Answers "class 0" to everything, in four seconds, and keeps what it was asked.
 FAKE_WORKER = """
 import json, sys
@@ -56,13 +56,6 @@ def quick(benchmark, tmp_path_factory):
 @pytest.fixture
 def stored():
     return json.loads(STORED.read_text(encoding="utf-8"))
-
-
-def find_leaves(value):
-    children = value.values() if isinstance(value, dict) else value
-    if isinstance(value, (dict, list)):
-        return [leaf for child in children for leaf in find_leaves(child)]
-    return [value]
 
 
 def only(benchmark, *methods):

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from execute import BOOK, ROOT, convert
+from stored_results import PATH, find_leaves
 
 NAMES = ("linear_probe", "feature_extraction")
 STORED = ROOT / "benchmarks" / "results"
@@ -26,7 +27,6 @@ WAY_KEYS = set(
     "cpu_ratio gflops peak_gflops peak_share difference eligible".split()
 )
 REPORT_KEYS = {"benchmark", "date", "machine", "settings", "rows"}
-PATH = re.compile(r"(?<![\w/])(/\w|~/|[A-Za-z]:\\)")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,6 @@ def results(tmp_path_factory):
 
 def read(folder, name):
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def find_leaves(value):
-    children = value.values() if isinstance(value, dict) else value
-    if isinstance(value, (dict, list)):
-        return [leaf for child in children for leaf in find_leaves(child)]
-    return [value]
 
 
 def run_page(folder):

@@ -165,7 +165,7 @@ def build_source_cnn_backbone(*, image_size=32, weights="cifar10"):
     Args:
         image_size: Side of the square images in pixels, at least 4, or `None` for
             images of any size. The weights are the same; they were learnt at 32.
-            Half the side costs about a quarter of the time.
+            Half the side takes a quarter of the multiplications.
         weights: `"cifar10"` for the shipped weights, `None` for random ones.
 
     Returns:
