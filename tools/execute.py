@@ -5,20 +5,24 @@
     python tools/execute.py --force           # all of them
 
 What is written depends on the source and the outputs alone, so running again what has
-not changed changes no byte. Where only prose has changed, nothing is run: the stored
+not changed changes no byte. The metadata say with which versions a notebook ran, and
+when its outputs last changed. Where only prose has changed, nothing is run: the stored
 outputs are those of the same code.
 """
 
 import argparse
 import base64
+import datetime
 import hashlib
 import os
+import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jupytext
@@ -42,6 +46,7 @@ LOG_LINE = re.compile(
     r"|WARNING: All log messages before absl::InitializeLog\(\) .*"
     r"|To enable (the following instructions|them in other operations).*"
 )
+SHOWN_VERSIONS = ("tensorflow", "keras", "scikit-learn", "numpy")
 CELL_TIMEOUT = 600  # seconds, as in `make test`
 
 
@@ -70,7 +75,7 @@ def convert(source):
 def outline(notebook):
     """All that the source decides: ids, sources and metadata."""
     cells = [(c.cell_type, c.id, c.source, c.metadata) for c in notebook.cells]
-    return cells, notebook.metadata
+    return cells, {k: v for k, v in notebook.metadata.items() if k != "executed"}
 
 
 def read_stored(path):
@@ -135,6 +140,21 @@ def run(notebook, folder):
     for cell in find_code(notebook):
         cell.outputs = clean_outputs(cell.outputs)
     notebook.metadata = nbformat.from_dict(METADATA)  # the kernel adds its version
+    notebook.metadata["executed"] = describe_run()
+
+
+def find_version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return version(f"{name}-cpu")
+
+
+def describe_run():
+    """Today's date and the versions in use, by name."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    versions = {name: find_version(name) for name in SHOWN_VERSIONS}
+    return {"date": today, "python": platform.python_version(), **versions}
 
 
 def take_outputs(notebook, stored):
@@ -146,6 +166,8 @@ def take_outputs(notebook, stored):
         return False
     for to, origin in zip(new, old, strict=True):
         to.outputs, to.execution_count = origin.outputs, origin.execution_count
+    if "executed" in stored.metadata:
+        notebook.metadata["executed"] = stored.metadata["executed"]
     return True
 
 
@@ -154,6 +176,13 @@ def keep_wall_times(notebook, stored):
     for new, old in zip(notebook.cells, stored.cells, strict=True):
         if "wall-time" in new.metadata.get("tags", []):
             new.outputs = old.outputs
+
+
+def keep_date(notebook, stored):
+    """Take over the date of a run that had the same versions and the same outputs."""
+    new, old = notebook.metadata["executed"], stored.metadata.get("executed", {})
+    if notebook.cells == stored.cells and new | {"date": old.get("date")} == old:
+        new["date"] = old["date"]
 
 
 def write_atomically(path, content):
@@ -190,6 +219,7 @@ def execute(source, *, force=False):
         run(notebook, source.parent)
         if unchanged and is_executed(stored):
             keep_wall_times(notebook, stored)
+            keep_date(notebook, stored)
     text = nbformat.writes(notebook) + "\n"
     same = target.exists() and target.read_text(encoding="utf-8") == text
     if not same:

@@ -1,7 +1,9 @@
+import datetime
+
 import nbformat
 import pytest
 
-from execute import take_outputs
+from execute import describe_run, keep_date, outline, take_outputs
 
 SOURCE = ["x = 1", "print(x)"]
 
@@ -43,3 +45,49 @@ def test_outputs_of_other_code_are_not_taken(stored):
     notebook = make_notebook()
     assert not take_outputs(notebook, stored)
     assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+def test_a_notebook_says_when_and_with_which_versions_it_ran():
+    run = describe_run()
+    assert list(run)[:3] == ["date", "python", "tensorflow"]
+    assert datetime.date.fromisoformat(run["date"])
+
+
+def test_the_record_of_a_run_is_no_part_of_the_source():
+    ran = make_notebook(executed=True)
+    ran.metadata["executed"] = {"date": "2026-01-01"}
+    assert outline(ran)[1] == outline(make_notebook())[1]
+
+
+def test_the_record_stays_where_only_prose_has_changed():
+    stored = make_notebook(executed=True)
+    stored.metadata["executed"] = {"date": "2026-01-01"}
+    notebook = make_notebook(prose="Better words.")
+    take_outputs(notebook, stored)
+    assert notebook.metadata["executed"] == {"date": "2026-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("version", "sources", "date"),
+    [
+        ("1.0", SOURCE, "2026-01-01"),
+        ("2.0", SOURCE, "2026-02-02"),
+        ("1.0", SOURCE[::-1], "2026-02-02"),
+    ],
+    ids=["same", "other version", "other cells"],
+)
+def test_the_date_stays_only_where_versions_and_outputs_do(version, sources, date):
+    stored, notebook = make_notebook(executed=True), make_notebook(sources)
+    if sources == SOURCE:
+        notebook.cells = stored.cells
+    stored.metadata["executed"] = {"date": "2026-01-01", "keras": "1.0"}
+    notebook.metadata["executed"] = {"date": "2026-02-02", "keras": version}
+    keep_date(notebook, stored)
+    assert notebook.metadata["executed"] == {"date": date, "keras": version}
+
+
+def test_the_first_record_of_a_notebook_is_its_own():
+    notebook = make_notebook(executed=True)
+    notebook.metadata["executed"] = {"date": "2026-02-02"}
+    keep_date(notebook, make_notebook(executed=True))
+    assert notebook.metadata["executed"] == {"date": "2026-02-02"}
