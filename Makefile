@@ -8,6 +8,9 @@ PORT ?= 8000
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+SITE := _build/html/.nojekyll
+PAGE_SOURCES := _config.yml _toc.yml tools/snippets.py tools/page_notes.py \
+  $(shell find assets book transfer_tutorial -type f ! -name '*.pyc' ! -path '*/.*')
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 # Cells of one notebook share a kernel, so a whole file goes to one worker; in the order of
 # book/conftest.py, not by the number of cells.
@@ -18,7 +21,7 @@ PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS) --dist loadf
 help:
 	@echo "make book       build the website from the notebooks' stored outputs"
 	@echo "make serve      serve it at http://localhost:$(PORT)"
-	@echo "make test       run the package's tests, then every notebook"
+	@echo "make test       test the package, then the website in a browser, then every notebook"
 	@echo "make execute    run the notebooks that have changed and store their outputs;"
 	@echo "                NOTEBOOK=book/code/x.md runs one, FORCE=1 runs all"
 	@echo "make lint       ruff and codespell"
@@ -51,14 +54,18 @@ book: $(INSTALLED)
 	@touch _build/html/.nojekyll
 	@echo "Done. Open _build/html/index.html in a browser, or run: make serve"
 
-serve: $(INSTALLED)
-	@[ -e _build/html/index.html ] || $(MAKE) book
+$(SITE): $(PAGE_SOURCES) | $(INSTALLED)
+	@$(MAKE) --no-print-directory book
+
+serve: $(SITE)
 	@echo "Serving the website at http://localhost:$(PORT); Ctrl-C stops it"
 	@$(PY) -m http.server --directory _build/html $(PORT)
 
-test: $(INSTALLED)
+test: $(SITE)
 	@echo "Testing the package and the text of the book ..."
-	@$(PY) -m pytest $(PARALLEL) tests
+	@$(PY) -m pytest $(PARALLEL) --ignore=tests/site tests
+	@echo "Testing the website in a browser ..."
+	@$(PY) -m pytest $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS)) -rs tests/site
 	@echo "Running every notebook ..."
 	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) book

@@ -1,0 +1,64 @@
+"""The built website, served to a real browser. Nothing is built here."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
+# No sandbox: it needs rights that containers do not give. The rest keeps the browser
+# from talking to its maker.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Say nothing: pytest would show every request."""
+
+
+@pytest.fixture(scope="session")
+def html():
+    """The folder of the built website."""
+    if not (HTML / "index.html").is_file():
+        pytest.skip(f"NO WEBSITE TO TEST: {HTML} is missing. Run `make book` first.")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """The address of the website, with a slash at its end."""
+    handler = functools.partial(SilentHandler, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium or Chrome of this machine, without a window."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        lack = f"NO BROWSER TO TEST WITH: install one of {', '.join(BROWSERS)}."
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)(lack)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()

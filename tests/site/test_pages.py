@@ -1,0 +1,188 @@
+"""Every page of the built website, opened in a real browser."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+import axe_playwright_python
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.glob("book/**/*.html"))
+NOTEBOOKS = [p for p in PAGES if (ROOT / p).with_suffix(".ipynb").exists()]
+WIDTHS, THEMES = (1280, 390), ("light", "dark")
+# Of code and formulas there are thousands of elements, all alike: `THOROUGH` pages are
+# searched with them, at both widths and in both themes; every other page in one way.
+THOROUGH = ("book/index.html", "book/introduction/which_recipe.html")
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+RUN_AXE = """
+async (exclude) => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
+  const options = { runOnly: tags, resultTypes: ["violations"], preload: false };
+  const found = await axe.run({ exclude }, options);
+  return found.violations.flatMap(
+    (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 120)}`));
+}
+"""
+LIGHT_TOUCH = [["div.highlight pre"], ["mjx-container"]]
+MAX_HTML = 1_000_000  # bytes of a page, its figures not counted
+TYPESET = """
+async () => {
+  if (window.MathJax) await MathJax.startup.promise;
+  const count = (selector) => document.querySelectorAll(selector).length;
+  return [count("span.math, div.math"), count("mjx-container"), count("mjx-merror")];
+}
+"""
+
+
+def set_look(page, width, theme):
+    """Resize and set the theme; wait until the page's own scripts have followed."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(f"document.documentElement.dataset.theme = {theme!r}")
+    page.wait_for_timeout(400)  # the theme waits a moment before it looks again
+
+
+@pytest.fixture
+def page(browser, site):
+    """A page that writes down what goes wrong while it is open."""
+    page = browser.new_page()
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(f"error: {error}"))
+    page.on(
+        "console",
+        lambda said: (
+            said.type == "error" and page.wrong.append(f"console: {said.text}")
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith((site, "data:", "blob:"))
+            or page.wrong.append(f"leaves the site: {request.url}")
+        ),
+    )
+    page.on(
+        "response",
+        lambda answer: (
+            answer.status >= 400 and page.wrong.append(f"{answer.status}: {answer.url}")
+        ),
+    )
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_sound(page, site, name):
+    page.goto(site + name)
+    formulas, typeset, failed = page.evaluate(TYPESET)
+    assert (typeset, failed) == (formulas, 0), "a formula is not typeset"
+    for width in WIDTHS:
+        set_look(page, width, "light")
+        seen = page.evaluate("document.documentElement.scrollWidth")
+        assert seen <= width, f"the page scrolls sideways at {width} pixels"
+    turn = PAGES.index(name) % 4
+    check_with_axe(page, WIDTHS[turn % 2], THEMES[turn // 2], LIGHT_TOUCH)
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", THOROUGH)
+def test_page_is_accessible_in_every_look(page, site, name, width, theme):
+    page.goto(site + name)
+    check_with_axe(page, width, theme, [])
+
+
+def test_code_and_formulas_are_accessible(page, site):
+    page.goto(site + "book/algorithm/four_steps.html")
+    page.evaluate(TYPESET)
+    check_with_axe(page, 1280, "light", [])
+
+
+def check_with_axe(page, width, theme, exclude):
+    set_look(page, width, theme)
+    page.evaluate(AXE)
+    assert page.evaluate(RUN_AXE, exclude) == []
+
+
+def find_targets(html):
+    """What the links, images, scripts and styles of a page refer to."""
+    return re.findall(r'(?:href|src)="([^"]+)"', html)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_and_anchor_leads_somewhere(name):
+    html = (HTML / name).read_text(encoding="utf-8")
+    for target in find_targets(html):
+        url, anchor = urldefrag(urljoin(f"site:///{name}", target))
+        if not url.startswith("site:///") or url.endswith("/#"):
+            continue
+        path = HTML / unquote(url.removeprefix("site:///").partition("?")[0])
+        assert path.is_file(), f"{target} leads nowhere"
+        if anchor and path.suffix == ".html":
+            found = re.search(
+                rf'(?:id|name)="{re.escape(unquote(anchor))}"', path.read_text("utf-8")
+            )
+            assert found, f"{target}: no such anchor"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_images_say_what_they_show(name):
+    html = (HTML / name).read_text(encoding="utf-8")
+    for image in re.findall(r"<img[^>]*>", html):
+        alt = re.search(r'alt="([^"]*)"', image)
+        assert alt and len(alt[1]) > 5 and not re.search(r"\.(png|svg)$", alt[1]), image
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(name):
+    html = (HTML / name).read_text(encoding="utf-8")
+    assert len(re.sub(r'"data:[^"]*"', "", html).encode()) < MAX_HTML
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_page_opens_in_colab_and_binder_and_can_be_downloaded(name):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    home = config["repository"]["url"].removeprefix("https://github.com/")
+    branch, notebook = config["repository"]["branch"], name.replace(".html", ".ipynb")
+    links = set(find_targets((HTML / name).read_text(encoding="utf-8")))
+    assert (
+        f"https://colab.research.google.com/github/{home}/blob/{branch}/{notebook}"
+        in links
+    )
+    assert (
+        f"https://mybinder.org/v2/gh/{home}/{branch}?urlpath=lab/tree/{notebook}"
+        in links
+    )
+    assert any(link.endswith(f"_sources/{notebook}") for link in links)
+
+
+def test_search_finds_a_chapter(page, site):
+    page.goto(site + "search.html?q=calibration")
+    page.wait_for_selector("#search-results li a")
+    titles = page.locator("#search-results li a").all_inner_texts()
+    assert any("Forgetting and calibration" in title for title in titles)
+
+
+def test_the_keyboard_reaches_the_menu_and_the_search(page, site):
+    page.goto(site + "book/index.html")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.className"))
+    words = " ".join(reached)
+    assert "search-button" in words or "search-field" in words
+    assert "reference internal" in words  # a chapter in the menu
+
+
+def test_the_site_opens_from_disk(browser):
+    page = browser.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((HTML / "book" / "algorithm" / "theory.html").as_uri())
+    formulas, typeset, failed = page.evaluate(TYPESET)
+    assert typeset == formulas > 0 and failed == 0
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    page.close()
