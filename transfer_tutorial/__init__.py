@@ -20,6 +20,8 @@ heavy.
 - `compression`: multiply-adds; folded BatchNorm, 8 bits, distillation, pruning
 - `transferability`: LEEP, LogME, H-score, linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
+- `playground`: the head that a reader trained in the book's page, as a Keras model
+- `distributed`: training on several GPUs or machines, saved and resumed
 - `plots`: arrays to Axes
 """
 
@@ -29,4 +31,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
