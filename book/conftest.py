@@ -32,9 +32,10 @@ del sys, small_archives
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
     os.environ.update(offline_environment(config.sandbox / "empty"))
-    # Kernels run side by side: BLAS threads that wait for each other take the
-    # processor from the others.
+    # Kernels run side by side: threads of BLAS and TensorFlow that wait for each other
+    # take the processor from the others.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
 
 @functools.cache

@@ -59,3 +59,25 @@ def test_the_package_describes_every_module():
     modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
     described = re.findall(r"^- `(\w+)`:", transfer_tutorial.__doc__, re.MULTILINE)
     assert modules == set(described)
+
+
+def read_level(source):
+    return re.search(r"^\*\*Level:\*\* (.*)\.$", source.read_text("utf-8"), re.M)[1]
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES), ids=name_page)
+def test_the_index_shows_the_level_of_every_chapter(source):
+    level = read_level(source)
+    assert level in ("first steps", "intermediate", "advanced")
+    page = source.with_suffix(".ipynb").relative_to(BOOK).as_posix()
+    index = (BOOK / "index.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| \[[^]]*\]\({page}\) \|.*$", index, re.M)
+    assert row.endswith(f"| {level} |")
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES), ids=name_page)
+def test_chapters_begin_in_one_way(source):
+    text = source.read_text(encoding="utf-8")
+    parts = ["\n# ", "\n**The claim", "\n**What you will learn**\n", "\n**Level:** "]
+    places = [text.find(part) for part in [*parts, "\n**Time and data:** "]]
+    assert places == sorted(places) and places[0] >= 0

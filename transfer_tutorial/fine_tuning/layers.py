@@ -133,7 +133,8 @@ def reset_training(classifier, weights):
     milliseconds: building and tracing a small model often costs more than training
     it. The learning rate stays as it is. Where `fit` has never run it will trace its
     step once instead of twice, because the optimizer's state exists already; so freeze
-    and unfreeze layers before, as before `compile`.
+    and unfreeze layers before, as before `compile`. Do not seed again between two
+    trainings: `keras.utils.set_random_seed` empties TensorFlow's kernel caches.
 
     Args:
         classifier: A compiled `keras.Model` whose optimizer starts from zeros, as SGD,
