@@ -1,7 +1,7 @@
 """Training on several GPUs of one machine, and on several machines.
 
 Several GPUs of one machine need nothing from this package. Build and compile inside the
-scope of a `tf.distribute.MirroredStrategy`, and `fit` divides each batch among them:
+scope of a `tf.distribute.MirroredStrategy`, and `fit` divides each batch among them::
 
     strategy = tf.distribute.MirroredStrategy()
     with strategy.scope():
@@ -12,7 +12,7 @@ scope of a `tf.distribute.MirroredStrategy`, and `fit` divides each batch among 
 Each GPU then keeps BatchNormalization statistics of its own, and those of the first are
 saved. Several machines need the loop of `train_on_workers`, because under Keras 3 `fit`
 fails with a `tf.distribute.MultiWorkerMirroredStrategy`. The same script runs on every
-machine, each with its own index in the environment variable `TF_CONFIG`:
+machine, each with its own index in the environment variable `TF_CONFIG`::
 
     check_cluster()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
