@@ -18,6 +18,9 @@ from small_archives import (
 KERAS_HOME = Path(tempfile.mkdtemp(prefix="transfer-tutorial-tests-"))
 atexit.register(shutil.rmtree, KERAS_HOME, ignore_errors=True)
 os.environ.update(offline_environment(KERAS_HOME))
+# Tests run side by side: threads that wait for each other take the processor from the
+# others. (Replicas need more than one thread *between* operations.)
+os.environ.update(OMP_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1")
 
 
 @pytest.fixture(autouse=True)

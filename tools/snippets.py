@@ -5,6 +5,7 @@ its file. As a Sphinx extension, this file puts the snippet below the descriptio
 """
 
 import ast
+import functools
 import inspect
 from pathlib import Path
 
@@ -29,16 +30,24 @@ def find_used(node):
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
-def find_needed(tree, name):
+@functools.cache
+def read_module(path):
+    """Lines of a file, and its statements: (names defined, names used, statement)."""
+    source = Path(path).read_text(encoding="utf-8")
+    nodes = ast.parse(source).body
+    return source.splitlines(), [(find_bound(n), find_used(n), n) for n in nodes]
+
+
+def find_needed(statements, name):
     """The statements that `name` needs, itself among them, in the order of the file."""
     needed, waiting = set(), {name}
     while waiting:
         wanted = waiting.pop()
-        for i, node in enumerate(tree.body):
-            if i not in needed and wanted in find_bound(node):
+        for i, (bound, used, _) in enumerate(statements):
+            if i not in needed and wanted in bound:
                 needed.add(i)
-                waiting |= find_used(node)
-    return [tree.body[i] for i in sorted(needed)]
+                waiting |= used
+    return [statements[i][2] for i in sorted(needed)]
 
 
 def cut_docstrings(node, lines):
@@ -62,15 +71,15 @@ def make_snippet(thing):
     """
     thing = inspect.unwrap(thing)
     title = f"# From Transfer Learning, Tested, {__version__} (MIT licence)"
-    source = Path(inspect.getsourcefile(thing)).read_text(encoding="utf-8")
-    needed = find_needed(ast.parse(source), thing.__name__)
+    lines, statements = read_module(inspect.getsourcefile(thing))
+    needed = find_needed(statements, thing.__name__)
     imports = [n for n in needed if isinstance(n, ast.Import | ast.ImportFrom)]
     rest = [n for n in needed if n not in imports]
     if any(BUNDLED in ast.unparse(node) for node in rest):
         module = ".".join(thing.__module__.split(".")[:2])
         return f"from {module} import {thing.__name__}  # reads a file of the package"
     head = "\n".join(ast.unparse(node) for node in imports)
-    bodies = [cut_docstrings(node, source.splitlines()) for node in rest]
+    bodies = [cut_docstrings(node, lines) for node in rest]
     return "\n\n\n".join([f"{title}\n{head}".rstrip(), *bodies])
 
 
