@@ -12,16 +12,17 @@ SITE := _build/html/.nojekyll
 PAGE_SOURCES := _config.yml _toc.yml tools/snippets.py tools/page_notes.py \
   $(shell find assets book transfer_tutorial -type f ! -name '*.pyc' ! -path '*/.*')
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
-# Cells of one notebook share a kernel, so a whole file goes to one worker; in the order of
-# book/conftest.py, not by the number of cells.
-PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder)
+# Cells of one notebook share a kernel, and tests of one file share what was costly to make:
+# a whole file goes to one worker; in the order of book/conftest.py, not by the number of
+# its tests. Tests of the package wait for browsers and processes: one worker more.
+parallel = $(if $(filter-out 1,$(TEST_WORKERS)),-n $(1) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: help book serve test execute lint benchmark clean
 
 help:
 	@echo "make book       build the website from the notebooks' stored outputs"
 	@echo "make serve      serve it at http://localhost:$(PORT)"
-	@echo "make test       test the package, then the website in a browser, then every notebook"
+	@echo "make test       test the package and, in a browser, the website; then every notebook"
 	@echo "make execute    run the notebooks that have changed and store their outputs;"
 	@echo "                NOTEBOOK=book/code/x.md runs one, FORCE=1 runs all"
 	@echo "make lint       ruff and codespell"
@@ -62,13 +63,11 @@ serve: $(SITE)
 	@$(PY) -m http.server --directory _build/html $(PORT)
 
 test: $(SITE)
-	@echo "Testing the package and the text of the book ..."
-	@$(PY) -m pytest $(PARALLEL) --ignore=tests/site tests
-	@echo "Testing the website in a browser ..."
-	@$(PY) -m pytest $(if $(filter-out 1,$(TEST_WORKERS)),-n $(TEST_WORKERS)) -rs tests/site
+	@echo "Testing the package, the text of the book and the website ..."
+	@$(PY) -m pytest $(call parallel,$(shell expr $(TEST_WORKERS) + 1)) -rs tests
 	@echo "Running every notebook ..."
 	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
-	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) book
+	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(call parallel,$(TEST_WORKERS)) book
 
 execute: $(INSTALLED)
 	@$(PY) tools/execute.py $(if $(FORCE),--force) $(NOTEBOOK)

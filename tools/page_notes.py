@@ -1,8 +1,15 @@
-"""A Sphinx extension: notebook pages end with when, and with what, they were run."""
+"""A Sphinx extension: when, and with what, a notebook was run; what a page is about.
+
+The first stands at the end of the page, the second where search engines look for it.
+"""
 
 import datetime
+import html
 import json
+import textwrap
 from pathlib import Path
+
+from docutils import nodes
 
 TITLES = {
     "python": "Python",
@@ -36,6 +43,20 @@ def append_record(app, page, template, context, doctree):
         context["body"] += f'<p class="executed">{describe(record)}</p>\n'
 
 
+def summarize(doctree, *, width=160):
+    """The beginning of a page's first paragraph, cut between two words."""
+    paragraphs = doctree.findall(nodes.paragraph)
+    return textwrap.shorten(next(paragraphs).astext(), width, placeholder=" …")
+
+
+def add_description(app, page, template, context, doctree):
+    """Handle Sphinx's event: extend the head of the page."""
+    if doctree is not None:  # not the index of names, nor the search
+        content = html.escape(summarize(doctree))
+        context["metatags"] += f'<meta name="description" content="{content}" />\n'
+
+
 def setup(app):
     app.connect("html-page-context", append_record)
+    app.connect("html-page-context", add_description)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

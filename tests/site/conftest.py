@@ -49,7 +49,9 @@ def site(html):
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # it leaves an event loop running, which others must not
 def browser():
     """A Chromium or Chrome of this machine, without a window."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)

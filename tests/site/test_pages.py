@@ -1,5 +1,6 @@
 """Every page of the built website, opened in a real browser."""
 
+import html
 import os
 import re
 from pathlib import Path
@@ -146,6 +147,13 @@ def test_images_say_what_they_show(name):
     for image in re.findall(r"<img[^>]*>", html):
         alt = re.search(r'alt="([^"]*)"', image)
         assert alt and len(alt[1]) > 5 and not re.search(r"\.(png|svg)$", alt[1]), image
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_tells_search_engines_what_it_is_about(name):
+    page = (HTML / name).read_text(encoding="utf-8")
+    (description,) = re.findall(r'<meta name="description" content="([^"]*)"', page)
+    assert 20 < len(html.unescape(description)) <= 160
 
 
 @pytest.mark.parametrize("name", PAGES)

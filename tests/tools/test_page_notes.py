@@ -1,7 +1,10 @@
 import json
 from types import SimpleNamespace
 
-from page_notes import append_record, describe
+from docutils import nodes
+from docutils.utils import new_document
+
+from page_notes import add_description, append_record, describe, summarize
 
 RECORD = {
     "date": "2026-03-05",
@@ -41,3 +44,33 @@ def test_a_notebook_that_was_never_run_gets_no_sentence(tmp_path):
 def test_a_page_that_is_no_notebook_stays_as_it_is(tmp_path):
     body = append_to(tmp_path, metadata={"executed": RECORD}, page="book/index")
     assert body == "<h1>A chapter</h1>\n"
+
+
+def make_page(*paragraphs):
+    doctree = new_document("page")
+    doctree += nodes.title(text="A title")
+    doctree += [nodes.paragraph(text=text) for text in paragraphs]
+    return doctree
+
+
+def test_the_summary_is_the_first_paragraph_on_one_line():
+    assert summarize(make_page("One\nand two.", "Three.")) == "One and two."
+
+
+def test_a_long_summary_ends_between_two_words():
+    assert summarize(make_page("four five six"), width=11) == "four five …"
+
+
+def test_the_head_of_a_page_describes_it():
+    context = {"metatags": "<meta charset>\n"}
+    add_description(None, "page", "page.html", context, make_page('Gain "or" <loss>?'))
+    assert context["metatags"] == (
+        "<meta charset>\n"
+        '<meta name="description" content="Gain &quot;or&quot; &lt;loss&gt;?" />\n'
+    )
+
+
+def test_a_page_without_a_source_is_not_described():
+    context = {"metatags": ""}
+    add_description(None, "search", "search.html", context, None)
+    assert context == {"metatags": ""}
