@@ -14,8 +14,9 @@ PAGE_SOURCES := _config.yml _toc.yml tools/snippets.py tools/page_notes.py \
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 # Cells of one notebook share a kernel, and tests of one file share what was costly to make:
 # a whole file goes to one worker; in the order of book/conftest.py, not by the number of
-# its tests. Tests of the package wait for browsers and processes: one worker more.
-parallel = $(if $(filter-out 1,$(TEST_WORKERS)),-n $(1) --dist loadfile --no-loadscope-reorder)
+# its tests. One process more than workers, since they also wait: for kernels, browsers.
+PROCESSES := $(shell expr $(TEST_WORKERS) + 1)
+PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: help book serve test execute lint benchmark clean
 
@@ -64,10 +65,10 @@ serve: $(SITE)
 
 test: $(SITE)
 	@echo "Testing the package, the text of the book and the website ..."
-	@$(PY) -m pytest $(call parallel,$(shell expr $(TEST_WORKERS) + 1)) -rs tests
+	@$(PY) -m pytest $(PARALLEL) -rs tests
 	@echo "Running every notebook ..."
-	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
-	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(call parallel,$(TEST_WORKERS)) book
+	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
+	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) book
 
 execute: $(INSTALLED)
 	@$(PY) tools/execute.py $(if $(FORCE),--force) $(NOTEBOOK)
