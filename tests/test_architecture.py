@@ -2,19 +2,18 @@
 
 import ast
 import builtins
-import dis
 import importlib
 import inspect
 import os
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
 import transfer_tutorial
+from global_names import find_global_names
 
 PACKAGE = Path(transfer_tutorial.__file__).parent
 # Every file by its dotted name in the package: "splits", "evaluation.scores". A folder
@@ -114,20 +113,6 @@ def find_missing_names(module, thing):
     exec("\n".join(imports), namespace)
     code = compile(inspect.getsource(thing), module, "exec")
     return find_global_names(code) - set(namespace) - set(dir(builtins))
-
-
-def find_global_names(code):
-    """Names that a code object, or one nested in it, looks up and does not define."""
-    names, defined = set(), set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            names.add(instruction.argval)
-        elif instruction.opname == "STORE_NAME":
-            defined.add(instruction.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= find_global_names(constant)
-    return names - defined
 
 
 def find_parameters(thing):

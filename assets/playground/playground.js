@@ -213,7 +213,7 @@
   function connect() {
     byId("pg-train").onclick = train;
     byId("pg-count").oninput = makeLive(moveSlider);
-        byId("pg-download").onclick = download;
+    byId("pg-download").onclick = download;
   }
 
   async function start() {

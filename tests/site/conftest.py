@@ -49,9 +49,8 @@ def site(html):
         thread.join()
 
 
-@pytest.fixture(
-    scope="module"
-)  # it leaves an event loop running, which others must not
+# For a module only: it keeps an event loop running, which other tests must not meet.
+@pytest.fixture(scope="module")
 def browser():
     """A Chromium or Chrome of this machine, without a window."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -64,3 +63,20 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def watch(site):
+    """A function that lets a page write down in `page.wrong` what goes wrong in it."""
+
+    def watch(page, *, from_disk=False):
+        page.wrong = wrong = []
+        home = (site, "data:", "blob:", *(["file:"] if from_disk else []))
+        page.on("request", lambda r: r.url.startswith(home) or wrong.append(r.url))
+        page.on("response", lambda r: r.status >= 400 and wrong.append(r.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        if not from_disk:  # to a file Chromium refuses the theme's font
+            page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
+        return page
+
+    return watch

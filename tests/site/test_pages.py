@@ -58,30 +58,8 @@ def set_look(page, width, theme):
 
 
 @pytest.fixture
-def page(browser, site):
-    """A page that writes down what goes wrong while it is open."""
-    page = browser.new_page()
-    page.wrong = []
-    page.on("pageerror", lambda error: page.wrong.append(f"error: {error}"))
-    page.on(
-        "console",
-        lambda said: (
-            said.type == "error" and page.wrong.append(f"console: {said.text}")
-        ),
-    )
-    page.on(
-        "request",
-        lambda request: (
-            request.url.startswith((site, "data:", "blob:"))
-            or page.wrong.append(f"leaves the site: {request.url}")
-        ),
-    )
-    page.on(
-        "response",
-        lambda answer: (
-            answer.status >= 400 and page.wrong.append(f"{answer.status}: {answer.url}")
-        ),
-    )
+def page(browser, watch):
+    page = watch(browser.new_page())
     yield page
     page.close()
 

@@ -47,21 +47,15 @@ START_AGAIN = """() => {
 
 
 @pytest.fixture(scope="module")
-def open_page(browser, site):
-    """A function that opens the playground; `page.wrong` lists what goes wrong."""
+def open_page(browser, site, watch):
+    """A function that opens the playground; see `watch` for `page.wrong`."""
     contexts = []
 
     def open_page(address=site + PAGE, *, webgl=False):
         contexts.append(browser.new_context())
         if not webgl:
             contexts[-1].add_init_script(HIDE_WEBGL)
-        page = contexts[-1].new_page()
-        page.wrong = wrong = []
-        home = (site, "data:", "blob:", "file:")
-        page.on("request", lambda r: r.url.startswith(home) or wrong.append(r.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        if address.startswith("http"):  # to a file Chromium refuses the theme's font
-            page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
+        page = watch(contexts[-1].new_page(), from_disk=address.startswith("file:"))
         response = page.goto(address)
         assert response.ok, "the website is older than the page: run `make book`"
         page.evaluate("() => window.playground.ready")

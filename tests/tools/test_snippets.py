@@ -1,4 +1,3 @@
-import ast
 import builtins
 import importlib
 import inspect
@@ -8,6 +7,7 @@ import re
 import pytest
 
 import transfer_tutorial
+from global_names import find_global_names
 from snippets import append_snippet, make_snippet
 
 
@@ -26,23 +26,6 @@ def find_public():
 PUBLIC = list(find_public())
 
 
-def find_free_names(source):
-    """Names that the source looks up and nothing in it, nor Python, defines."""
-    used, bound = set(), set(dir(builtins))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.ExceptHandler):
-            bound.add(node.name)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
-    return used - bound - {"__class__"}
-
-
 def run_in_empty_namespace(source):
     namespace = {"__name__": "pasted"}
     exec(source, namespace)
@@ -56,7 +39,8 @@ def test_snippet_runs_in_an_empty_namespace_and_defines_the_thing(thing):
     assert list(inspect.signature(pasted).parameters) == list(
         inspect.signature(thing).parameters
     )
-    assert not find_free_names(snippet)
+    needed = find_global_names(compile(snippet, "snippet", "exec"))
+    assert not needed - set(dir(builtins))
 
 
 def test_snippet_computes_what_the_package_computes():
