@@ -35,6 +35,15 @@ window.playground = window.playground || {};
     });
   }
 
+  // The text of the page comes first; megabytes of network and pictures can wait for it.
+  function waitForText() {
+    const idle = window.requestIdleCallback || ((go) => setTimeout(go, 200));
+    return new Promise((resolve) => {
+      if (document.readyState === "complete") idle(resolve);
+      else window.addEventListener("load", () => idle(resolve), { once: true });
+    });
+  }
+
   function decode(text) {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   }
@@ -132,7 +141,10 @@ window.playground = window.playground || {};
   }
 
   async function load(folder) {
+    await waitForText();
+    const library = runScript(folder + "../vendor/tfjs/tf.min.js");
     const [model, weights, pictures, pixels, features] = await readFiles(folder);
+    await library;
     const parse = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
     const backend = await chooseBackend();
     const description = parse(model);

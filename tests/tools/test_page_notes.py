@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from docutils import nodes
 from docutils.utils import new_document
 
-from page_notes import add_description, append_record, describe, summarize
+from page_notes import add_description, append_record, describe, lighten, summarize
 
 RECORD = {
     "date": "2026-03-05",
@@ -74,3 +74,39 @@ def test_a_page_without_a_source_is_not_described():
     context = {"metatags": ""}
     add_description(None, "search", "search.html", context, None)
     assert context == {"metatags": ""}
+
+
+ICONS = '<script src="_static/vendor/fontawesome/6/js/all.min.js?digest=1"></script>'
+FONT = '<link rel="preload" as="font" crossorigin href="_static/fa-solid-900.woff2" />'
+MATHJAX = '<script defer="defer" src="_static/vendor/mathjax/es5/tex.js"></script>'
+OTHERS = '<script src="_static/book.js"></script><link rel="preload" as="script" />'
+
+
+def lighten_head(head, body=""):
+    """What becomes of a page with this head; without the tags around."""
+    page = lighten(f"<head>{head}</head><body>{body}</body>")
+    return page.removeprefix("<head>").partition("</head>")[0]
+
+
+def test_a_page_without_formulas_loads_neither_mathjax_nor_the_icons_script():
+    left = lighten_head(ICONS + FONT + MATHJAX + OTHERS)
+    assert left == OTHERS.replace("<script", '<script defer="defer"')
+
+
+def test_a_page_with_formulas_keeps_mathjax():
+    formula = '<span class="math notranslate nohighlight">x</span>'
+    assert lighten_head(ICONS + MATHJAX, formula) == MATHJAX
+
+
+def test_scripts_wait_for_the_text_but_for_those_that_the_next_line_uses():
+    options = '<script src="_static/documentation_options.js?v=1"></script>'
+    inline = "<script>let toggleHintShow = 1;</script>"
+    tabs = '<script data-prefix="tab" src="_static/design-tabs.js"></script>'
+    assert lighten_head(options + inline + tabs) == options + inline + (
+        '<script defer="defer" data-prefix="tab" src="_static/design-tabs.js"></script>'
+    )
+
+
+def test_scripts_in_the_body_stay_as_they_are():
+    body = '<script src="bootstrap.js"></script>'
+    assert body in lighten(f"<head></head><body>{body}</body>")
