@@ -67,7 +67,7 @@ def cut_docstrings(node, lines):
 def make_snippet(thing):
     """The source that defines `thing`, a function or class, in an empty namespace.
 
-    What reads a bundled file is imported from the package instead.
+    What reads a bundled file, or needs a neighbouring file, is imported instead.
     """
     thing = inspect.unwrap(thing)
     title = f"# From Transfer Learning, Tested, {__version__} (MIT licence)"
@@ -75,9 +75,11 @@ def make_snippet(thing):
     needed = find_needed(statements, thing.__name__)
     imports = [n for n in needed if isinstance(n, ast.Import | ast.ImportFrom)]
     rest = [n for n in needed if n not in imports]
+    module = ".".join(thing.__module__.split(".")[:2])
     if any(BUNDLED in ast.unparse(node) for node in rest):
-        module = ".".join(thing.__module__.split(".")[:2])
         return f"from {module} import {thing.__name__}  # reads a file of the package"
+    if any("transfer_tutorial" in ast.unparse(node) for node in imports):
+        return f"from {module} import {thing.__name__}  # needs files beside its own"
     head = "\n".join(ast.unparse(node) for node in imports)
     bodies = [cut_docstrings(node, lines) for node in rest]
     return "\n\n\n".join([f"{title}\n{head}".rstrip(), *bodies])

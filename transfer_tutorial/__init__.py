@@ -21,8 +21,9 @@ heavy.
 - `transferability`: LEEP, LogME, H-score, linear CKA, proxy A-distance
 - `evaluation`: scores, calibration, intervals, and the verdict: did transfer help?
 - `playground`: the head that a reader trained in the book's page, as a Keras model
-- `distributed`: training on several GPUs or machines, saved and resumed
+- `distributed`: training, features and seeds on several GPUs or machines
 - `plots`: arrays to Axes
+- `exercises`: a check for each exercise of the book
 """
 
 import os
@@ -31,4 +32,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
