@@ -48,9 +48,9 @@ def find_notebooks():
     return [name for name in names if name not in NOT_BUNDLED]
 
 
-def run(name):
+def run(name, folder=BOOK):
     """One row: seconds of the notebook `name`, and where they went."""
-    path = BOOK / f"{name}.ipynb"
+    path = Path(folder) / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
     first, last = map(nbformat.v4.new_code_cell, (START, READ))
     notebook.cells = [first, *notebook.cells, last]

@@ -19,6 +19,7 @@ whether a faster way still does the same thing.
 """
 
 import argparse
+import functools
 import os
 import tempfile
 import time
@@ -32,7 +33,11 @@ import tensorflow as tf
 from shared import report
 
 from transfer_tutorial import backbones, compression, datasets, fine_tuning, pretrained
-from transfer_tutorial.linear_probe import extract_features
+from transfer_tutorial.linear_probe import (
+    extract_features,
+    fit_linear_probe,
+    set_head_from_probe,
+)
 
 CLASSES = 4
 FULL = dict(quick=False, pictures=256, files=256, side=96, rounds=7)
@@ -65,23 +70,33 @@ def has_bfloat16():
     return any(name in path.read_text("utf-8") for name in ("avx512_bf16", "amx_bf16"))
 
 
-def load_pictures(count):
-    (x, y), _ = datasets.load_cifar10_mini()
+def load_pictures(count, *, test=False):
+    train_rows, test_rows = datasets.load_cifar10_mini()
+    x, y = test_rows if test else train_rows
     rows = np.flatnonzero(y < CLASSES)[:count]
     return x[rows], y[rows]
 
 
-def build_classifier(dtype="float32"):
-    """The source CNN and a head, the same weights every time."""
+@functools.cache
+def fit_head(count):
+    """The head's weights from a linear probe on so many pictures, fitted once."""
+    backbone = pretrained.build_source_cnn_backbone()
+    classifier = backbones.attach_head(backbone, CLASSES)
+    x, y = load_pictures(count)
+    features = extract_features(backbone, x, verbose=0)
+    set_head_from_probe(classifier, fit_linear_probe(features, y))
+    return classifier.get_layer("head").get_weights()
+
+
+def build_classifier(count, dtype="float32"):
+    """The source CNN and the probe's head, the same weights every time."""
     keras.config.set_dtype_policy(dtype)
     try:
         backbone = pretrained.build_source_cnn_backbone()
         classifier = backbones.attach_head(backbone, CLASSES)
     finally:
         keras.config.set_dtype_policy("float32")
-    kernel, bias = classifier.get_layer("head").get_weights()
-    start = np.random.default_rng(0).normal(0, 0.05, kernel.shape)
-    classifier.get_layer("head").set_weights([start, bias])
+    classifier.get_layer("head").set_weights(fit_head(count))
     return classifier
 
 
@@ -89,7 +104,7 @@ def train_with(classifier, x, y, batch_size=32, **options):
     """A function without arguments: one epoch from the start, and its loss."""
     start = classifier.get_weights()
     loss = "sparse_categorical_crossentropy"
-    classifier.compile(keras.optimizers.SGD(0.01), loss, **options)
+    classifier.compile(keras.optimizers.SGD(0.003), loss, **options)
 
     def train():
         fine_tuning.reset_training(classifier, start)
@@ -99,18 +114,18 @@ def train_with(classifier, x, y, batch_size=32, **options):
     return train
 
 
-def train_only(stage):
+def train_only(stage, count):
     """The classifier with nothing but `stage` and the head to be trained."""
-    classifier = build_classifier()
+    classifier = build_classifier(count)
     for layer in classifier.get_layer("source_cnn").layers:
         layer.trainable = layer.name.startswith(stage)
     return classifier
 
 
-def build_for_side(side):
+def build_for_side(side, count):
     """The same network and weights for pictures of another side."""
     inputs = keras.Input((side, side, 3))
-    original = build_classifier()
+    original = build_classifier(count)
     backbone = keras.models.clone_model(original.get_layer("source_cnn"), inputs)
     classifier = backbones.attach_head(backbone, CLASSES)
     classifier.set_weights(original.get_weights())
@@ -123,7 +138,7 @@ def list_training(x, y):
     head = keras.Sequential(
         [keras.Input((128,)), keras.layers.Dense(CLASSES, "softmax")]
     )
-    kernel = build_classifier().get_layer("head").get_weights()
+    kernel = fit_head(len(x))
     head.set_weights(kernel)
     backbone = pretrained.build_source_cnn_backbone()
     on_features = train_with(head, np.zeros((len(x), 128), "float32"), y)
@@ -136,21 +151,25 @@ def list_training(x, y):
 
     on_features()  # traced, with numbers that do not matter
     return {
-        "fit, batches of 32": train_with(build_classifier(), x, y),
-        "batches of 128": train_with(build_classifier(), x, y, batch_size=128),
+        "fit, batches of 32": train_with(build_classifier(len(x)), x, y),
+        "batches of 128": train_with(build_classifier(len(x)), x, y, batch_size=128),
         "XLA (jit_compile=True)": train_with(
-            build_classifier(), x, y, jit_compile=True
+            build_classifier(len(x)), x, y, jit_compile=True
         ),
         "eight batches a call (steps_per_execution=8)": train_with(
-            build_classifier(), x, y, steps_per_execution=8
+            build_classifier(len(x)), x, y, steps_per_execution=8
         ),
         "bfloat16 (mixed_bfloat16)": train_with(
-            build_classifier("mixed_bfloat16"), x, y
+            build_classifier(len(x), "mixed_bfloat16"), x, y
         ),
-        "the last stage and the head only": train_with(train_only("stage_3"), x, y),
-        "the head only, as it is": train_with(train_only("none"), x, y),
+        "the last stage and the head only": train_with(
+            train_only("stage_3", len(x)), x, y
+        ),
+        "the head only, as it is": train_with(train_only("none", len(x)), x, y),
         "the head only, features once": extract_and_train,
-        "pictures of 24 instead of 32 pixels": train_with(build_for_side(24), small, y),
+        "pictures of 24 instead of 32 pixels": train_with(
+            build_for_side(24, len(x)), small, y
+        ),
     }
 
 
@@ -191,15 +210,15 @@ def list_pipelines(x, y, settings, folder):
     }
 
 
-def list_inference(x, y):
-    """Ways to the probabilities of the same classifier, judged by their accuracy."""
-    classifier = build_classifier()
-    train_with(classifier, x, y)()
+def list_inference(x, count):
+    """Ways to the probabilities of the same classifier, and their test accuracy."""
+    x_test, y_test = load_pictures(count, test=True)
+    classifier = build_classifier(len(x))
     whole = compression.convert_to_tflite(classifier, x[:32])
     weights = compression.convert_to_tflite(classifier, image_shape=x.shape[1:])
 
     def judge(predict):
-        return lambda: float(np.mean(np.argmax(predict(x), axis=1) == y))
+        return lambda: float(np.mean(np.argmax(predict(x_test), axis=1) == y_test))
 
     return {
         "predict, float32": judge(lambda x: classifier.predict(x, verbose=0)),
@@ -255,7 +274,8 @@ def measure(settings):
     with tempfile.TemporaryDirectory() as folder:
         ways = list_pipelines(x, y, settings, folder)
         rows += measure_group("pipeline", ways, settings["rounds"])
-    return rows + measure_group("inference", list_inference(x, y), settings["rounds"])
+    ways = list_inference(x, settings["pictures"])
+    return rows + measure_group("inference", ways, settings["rounds"])
 
 
 def main(arguments=None):

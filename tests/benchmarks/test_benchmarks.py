@@ -12,7 +12,7 @@ import pytest
 from execute import BOOK, ROOT, convert
 from stored_results import PATH, find_leaves
 
-NAMES = ("linear_probe", "feature_extraction")
+NAMES = ("linear_probe", "feature_extraction", "training_speed")
 STORED = ROOT / "benchmarks" / "results"
 PAGE = BOOK / "faq" / "slow_training.md"
 RESULTS_IN_PAGE = '"../../benchmarks/results"'
@@ -25,6 +25,9 @@ RECIPE_KEYS = SUMMARY_KEYS - {"seeds", "low", "high", "interval_over"}
 WAY_KEYS = set(
     "backbone way rounds pictures_per_second speed_ratio slowest_round fastest_round "
     "cpu_ratio gflops peak_gflops peak_share difference eligible".split()
+)
+REMEDY_KEYS = set(
+    "group way rounds speed_ratio slowest_round fastest_round cpu_ratio result".split()
 )
 REPORT_KEYS = {"benchmark", "date", "machine", "settings", "rows"}
 
@@ -51,7 +54,9 @@ def run_page(folder):
     """Run the cells of the page that read the results; return what they print."""
     printed, names = io.StringIO(), {}
     for cell in convert(PAGE).cells:
-        if cell.cell_type == "code" and re.search(r"\b(recipes|ways)\b", cell.source):
+        if cell.cell_type == "code" and re.search(
+            r"\b(recipes|ways|remedies)\b", cell.source
+        ):
             lines = cell.source.replace(RESULTS_IN_PAGE, repr(str(folder)))
             with redirect_stdout(printed):
                 exec(only_about_results(lines), names)
@@ -68,13 +73,15 @@ def only_about_results(source):
 
 
 def check_keys(folder):
-    probe, extraction = (read(folder, name) for name in NAMES)
-    assert set(extraction) == REPORT_KEYS and set(probe) == REPORT_KEYS | {"summary"}
+    probe, extraction, training = (read(folder, name) for name in NAMES)
+    assert set(training) == set(extraction) == REPORT_KEYS
+    assert set(probe) == REPORT_KEYS | {"summary"}
     assert all(set(row) == SUMMARY_KEYS for row in probe["summary"])
     pictures = {"fit_pictures", "once_pictures"}
     assert all(set(row) == RECIPE_KEYS | {"seed"} | pictures for row in probe["rows"])
     assert all(set(row) == WAY_KEYS for row in extraction["rows"])
-    for content in (probe, extraction):
+    assert all(set(row) == REMEDY_KEYS for row in training["rows"])
+    for content in (probe, extraction, training):
         numbers = [x for x in find_leaves(content) if isinstance(x, (int, float))]
         assert numbers and all(map(math.isfinite, numbers))
 
@@ -89,7 +96,7 @@ def test_a_quick_run_leaves_no_other_file(results):
 
 def test_a_quick_run_prints_a_line_for_each_row(results):
     folder, printed = results
-    for name, table in zip(NAMES, ("summary", "rows"), strict=True):
+    for name, table in zip(NAMES, ("summary", "rows", "rows"), strict=True):
         assert len(read(folder, name)[table]) + 2 <= len(printed[name].splitlines())
 
 
@@ -120,8 +127,9 @@ def test_the_stored_results_name_no_path():
 
 def test_the_page_reads_the_stored_results():
     printed = run_page(STORED)
-    for row in read(STORED, "feature_extraction")["rows"]:
-        assert row["way"] in printed
+    for name in ("feature_extraction", "training_speed"):
+        for row in read(STORED, name)["rows"]:
+            assert row["way"] in printed
 
 
 def test_the_page_says_how_to_get_results_that_are_not_there(tmp_path):

@@ -30,11 +30,10 @@ def passed_down(trainable):
             lambda w, t: w[t].sum() + w[passed_down(t)].sum(),
             "needed forwards",
         ),
-        ("sent_bytes", lambda n, p: 2 * (n - 1) / n * p, "4 bytes"),
-        ("sent_bytes", lambda n, p: (n - 1) / n * 4 * p, "second round"),
-        ("sent_bytes", lambda n, p: 2 * 4 * p, "n - 1 parts"),
-        ("sent_bytes", lambda n, p: 2 * (n - 1) * 4 * p, "together"),
-        ("sent_bytes", lambda n, p: (n - 1) * 4 * p, "parts of the gradient"),
+        ("combined_gradients", lambda g, rows: g.mean(axis=0), "a mean of means"),
+        ("combined_gradients", lambda g, rows: g.sum(axis=0), "n times as far"),
+        ("combined_gradients", lambda g, rows: rows @ g, "sum over all rows"),
+        ("combined_gradients", lambda g, rows: rows @ g / len(g), "that of workers"),
     ],
 )
 def test_check_names_the_mistake(check, wrong, sentence):

@@ -87,8 +87,8 @@ from transfer_tutorial.exercises.sequences import (
 )
 from transfer_tutorial.exercises.speed import (
     check_backward_share,
+    check_combined_gradients,
     check_epochs_for_ratio,
-    check_sent_bytes,
 )
 
 __all__ = [
@@ -105,6 +105,7 @@ __all__ = [
     "check_best_constant",
     "check_bound_terms",
     "check_class_order",
+    "check_combined_gradients",
     "check_collapsed_loss",
     "check_constant_f1",
     "check_cuts",
@@ -141,7 +142,6 @@ __all__ = [
     "check_rounded_kernel",
     "check_score_beyond_chance",
     "check_seen_penalty",
-    "check_sent_bytes",
     "check_sentence_vector",
     "check_separable_work",
     "check_source_of_gain",

@@ -72,26 +72,28 @@ def check_backward_share(answer):
     expect(answer(work, trainable), 98 + 41 + 18, mistakes=mistakes)
 
 
-@answers("Nearly the same for 8 workers and for 100: what counts is what is trained.")
-def check_sent_bytes(answer):
-    """Check the exercise of `challenges/scaling_out`: the bytes of a training step.
+@answers("Workers with unequal shares then learn what one process would.")
+def check_combined_gradients(answer):
+    """Check the exercise of `challenges/scaling_out`: one gradient of several.
 
     Args:
-        answer: A function of the number of `workers` and of `parameters` that are
-            trained, with 4 bytes each. It returns the bytes that each worker sends in
-            one step, if the gradients are added up in a ring.
+        answer: A function of `gradients` (n, d), each the mean over the rows of one of
+            n workers, and of `rows` (n,), how many rows each had. It returns the mean
+            gradient over all rows, (d,).
     """
     expect_function(answer)
-    workers, parameters = 5, 1000
+    gradients = np.array([[1.0, -2.0], [4.0, 0.5], [0.0, 3.0]])
+    rows = np.array([10, 6, 4])
     mistakes = [
-        (1600, "a parameter has 4 bytes."),
         (
-            3200,
-            "once round the ring adds the parts up; it takes a second round to hand "
-            "the sums to everybody.",
+            gradients.mean(axis=0),
+            "a mean of means lets a row of a small share count for more.",
         ),
-        (8000, "the first of the parts is already there: n - 1 parts are sent, not n."),
-        (32000, "this is what all workers send together."),
-        (16000, "a ring sends parts of the gradient, not the whole of it each time."),
+        (gradients.sum(axis=0), "the sum moves n times as far as the mean."),
+        (rows @ gradients, "this is the sum over all rows; take the mean."),
+        (
+            rows @ gradients / len(rows),
+            "divide by the number of rows, not by that of workers.",
+        ),
     ]
-    expect(answer(workers, parameters), 6400, mistakes=mistakes)
+    expect(answer(gradients, rows), [1.7, -0.25], mistakes=mistakes)
