@@ -30,7 +30,9 @@ COMPRESSED = {".html", ".css", ".js", ".svg", ".json", ".txt"}
 
 
 class CompressingHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files, text compressed, and says nothing."""
+    """Serves files, text compressed, over connections that stay open; says nothing."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         path = Path(self.translate_path(self.path))

@@ -60,19 +60,25 @@ def add_description(app, page, template, context, doctree):
 
 
 # Icons come from a font here. The theme also loads a script that draws them, 0.5 MB
-# compressed, before anything else is shown; and it fetches fonts ahead of the text.
+# compressed, before anything else is shown; and it fetches fonts ahead of the text. A
+# style sheet for print keeps nobody waiting; once there, it is for the screen too.
 ICON_SCRIPT = re.compile(r'\s*<script src="[^"]*/fontawesome/[^"]*"></script>')
+ICON_STYLE = re.compile(r'(<link href="[^"]*/fontawesome/[^"]*" rel="stylesheet") />')
+LATER = r"""\1 media="print" onload="this.media='all'" />"""
 FONT_AHEAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*/>')
 # In the order of the page all the same, but without keeping the text waiting. Only
 # this one is used by a line of script right below it.
 KEPT = "documentation_options"
 SCRIPT = re.compile(rf'<script (?=(data-\S+ )?src="(?![^"]*{KEPT})[^"]*"></script>)')
-MATHJAX = re.compile(r'\s*<script defer="defer" src="[^"]*/mathjax/[^"]*"></script>')
+MATHJAX = re.compile(
+    r"\s*<script>window\.MathJax = [^<]*</script>"
+    r'|\s*<script defer="defer" src="[^"]*/mathjax/[^"]*"></script>'
+)
 
 
 def lighten(page):
     """The HTML of a page without what it does not use, the text before the scripts."""
-    page = FONT_AHEAD.sub("", ICON_SCRIPT.sub("", page))
+    page = ICON_STYLE.sub(LATER, FONT_AHEAD.sub("", ICON_SCRIPT.sub("", page)))
     head, end, rest = page.partition("</head>")
     page = SCRIPT.sub('<script defer="defer" ', head) + end + rest
     return page if 'class="math' in page else MATHJAX.sub("", page)

@@ -16,6 +16,7 @@ from distributed.ray_driver import SEEDS, compute_features, make_pictures, run
 from transfer_tutorial.distributed import (
     connect_to_ray,
     extract_features_on_workers,
+    features,
     load_features,
 )
 
@@ -258,3 +259,13 @@ def test_features_are_loaded_in_the_order_of_their_ids(tmp_path):
     assert ids.tolist() == ["a", "b", "c"]
     np.testing.assert_array_equal(features, [[2, 3], [4, 5], [0, 1]])
     assert features.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("written", "received"),
+    [(["a", "b"], "1 lost, 0 doubled, of 3"), (["a", "b", "b", "c"], "0 lost, 1 doub")],
+)
+def test_lost_and_doubled_rows_are_found_at_the_end(tmp_path, written, received):
+    parquet.write_table(pyarrow.table({"id": written}), tmp_path / "0.parquet")
+    with pytest.raises(RuntimeError, match=f"ids that were written.*{received}"):
+        features._check_written(tmp_path, ["a", "b", "c"])

@@ -78,7 +78,10 @@ def test_a_page_without_a_source_is_not_described():
 
 ICONS = '<script src="_static/vendor/fontawesome/6/js/all.min.js?digest=1"></script>'
 FONT = '<link rel="preload" as="font" crossorigin href="_static/fa-solid-900.woff2" />'
-MATHJAX = '<script defer="defer" src="_static/vendor/mathjax/es5/tex.js"></script>'
+MATHJAX = (
+    '<script>window.MathJax = {"options": {"enableMenu": false}}</script>'
+    '<script defer="defer" src="_static/vendor/mathjax/es5/tex.js"></script>'
+)
 OTHERS = '<script src="_static/book.js"></script><link rel="preload" as="script" />'
 
 
@@ -110,3 +113,10 @@ def test_scripts_wait_for_the_text_but_for_those_that_the_next_line_uses():
 def test_scripts_in_the_body_stay_as_they_are():
     body = '<script src="bootstrap.js"></script>'
     assert body in lighten(f"<head></head><body>{body}</body>")
+
+
+def test_icons_do_not_keep_the_text_waiting():
+    style = '<link href="_static/vendor/fontawesome/6/css/all.min.css?digest=1" {} />'
+    waiting = style.format('rel="stylesheet"')
+    later = style.format('rel="stylesheet" media="print" onload="this.media=\'all\'"')
+    assert lighten_head(waiting) == later
