@@ -10,3 +10,9 @@ const updateTabStops = () => {
 };
 window.addEventListener("load", updateTabStops);
 window.addEventListener("resize", updateTabStops);
+
+// The icons and their fonts come after the text is shown; see tools/page_notes.py.
+const showIcons = () => {
+  for (const sheet of document.querySelectorAll("link[data-for-later]")) sheet.media = "all";
+};
+window.addEventListener("load", () => requestAnimationFrame(() => setTimeout(showIcons)));

@@ -61,10 +61,10 @@ def add_description(app, page, template, context, doctree):
 
 # Icons come from a font here. The theme also loads a script that draws them, 0.5 MB
 # compressed, before anything else is shown; and it fetches fonts ahead of the text. A
-# style sheet for print keeps nobody waiting; once there, it is for the screen too.
+# style sheet for print keeps nobody waiting; assets/book.js turns it on in the end.
 ICON_SCRIPT = re.compile(r'\s*<script src="[^"]*/fontawesome/[^"]*"></script>')
 ICON_STYLE = re.compile(r'(<link href="[^"]*/fontawesome/[^"]*" rel="stylesheet") />')
-LATER = r"""\1 media="print" onload="this.media='all'" />"""
+LATER = r'\1 media="print" data-for-later />'
 FONT_AHEAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*/>')
 # In the order of the page all the same, but without keeping the text waiting. Only
 # this one is used by a line of script right below it.
