@@ -263,7 +263,10 @@ def test_features_are_loaded_in_the_order_of_their_ids(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "received"),
-    [(["a", "b"], "1 lost, 0 doubled, of 3"), (["a", "b", "b", "c"], "0 lost, 1 doub")],
+    [
+        (["a", "b"], "1 lost, 0 doubled, of 3"),
+        (["a", "b", "b", "c"], "0 lost, 1 doubled"),
+    ],
 )
 def test_lost_and_doubled_rows_are_found_at_the_end(tmp_path, written, received):
     parquet.write_table(pyarrow.table({"id": written}), tmp_path / "0.parquet")
