@@ -8,14 +8,14 @@ rounds, forwards and backwards:
 - *training*: one epoch of fine-tuning the bundled source CNN, all layers, in batches of
   32, against larger batches, XLA, bfloat16, fewer layers, smaller pictures, features
   extracted once;
-- *pipeline*: one pass of `tf.data` through PNG files that are decoded, enlarged and
-  turned every time, against `cache`, `prefetch` and both, with training in between;
+- *pipeline*: three epochs of a tiny network on PNG files that `tf.data` decodes and
+  enlarges every time, against `cache`, `prefetch` and both;
 - *inference*: probabilities of the float32 network by `predict`, against 8 bits.
 
 What counts is the median over the rounds of (seconds of the default) / (seconds of this
 way) in the same round, and the same ratio of processor seconds. Every way starts from
-the same weights; `loss` after the epoch (and `accuracy` of the predictions) tells
-whether a faster way still does the same thing.
+the same weights; `result`, the loss of the last epoch or the accuracy on test pictures,
+tells whether a faster way still does the same thing.
 """
 
 import argparse

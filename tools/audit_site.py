@@ -25,7 +25,7 @@ SITE = ROOT / "_build" / "html"
 LIGHTHOUSE = "lighthouse@12.8.2"
 PAGES = ("book/index.html", "book/code/lora.html", "book/playground.html")
 CATEGORIES = ("performance", "accessibility", "best-practices", "seo")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 COMPRESSED = {".html", ".css", ".js", ".svg", ".json", ".txt"}
 
 
@@ -60,18 +60,16 @@ def install(folder):
 
 
 def find_browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        sys.exit(f"Error: no browser; looked for {', '.join(BROWSERS)}")
-    return found
+    """The path of a Chromium or Chrome of this machine, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def audit(lighthouse, url):
+def audit(lighthouse, browser, url):
     """Lighthouse's report on one page, as a dict."""
     command = [lighthouse, url, "--quiet", "--output=json"]
     command += ["--chrome-flags=--headless=new --no-sandbox --disable-gpu"]
     command += [f"--only-categories={','.join(CATEGORIES)}"]
-    environment = {**os.environ, "CHROME_PATH": find_browser()}
+    environment = {**os.environ, "CHROME_PATH": browser}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
@@ -103,6 +101,9 @@ def main():
     arguments = parser.parse_args()
     if not SITE.is_dir():
         sys.exit("Error: there is no site yet; run: make book")
+    browser = find_browser()
+    if browser is None:
+        sys.exit(f"Error: no browser; looked for {', '.join(BROWSERS)}")
     handler = functools.partial(CompressingHandler, directory=SITE)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -110,7 +111,8 @@ def main():
         lighthouse = install(folder)
         for page in arguments.pages:
             print(page, end="\n    ", flush=True)
-            describe(audit(lighthouse, f"http://127.0.0.1:{server.server_port}/{page}"))
+            url = f"http://127.0.0.1:{server.server_port}/{page}"
+            describe(audit(lighthouse, browser, url))
     server.shutdown()
 
 

@@ -3,14 +3,14 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from audit_site import BROWSERS, find_browser
+
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
-BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 # No sandbox: it needs rights that containers do not give. The rest keeps the browser
 # from talking to its maker.
 ARGUMENTS = [
@@ -53,7 +53,7 @@ def site(html):
 @pytest.fixture(scope="module")
 def browser():
     """A Chromium or Chrome of this machine, without a window."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = find_browser()
     if path is None:
         lack = f"NO BROWSER TO TEST WITH: install one of {', '.join(BROWSERS)}."
         (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)(lack)
