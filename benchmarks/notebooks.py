@@ -84,12 +84,10 @@ def main(arguments=None):
         "--output", type=Path, default=report.RESULTS / "notebooks.json"
     )
     options = parser.parse_args(arguments)
-    os.environ.update(
-        OMP_NUM_THREADS="1",
-        OPENBLAS_NUM_THREADS="1",
-        TF_NUM_INTRAOP_THREADS="1",
-        TF_NUM_INTEROP_THREADS="1",
-    )
+    sys.path.insert(0, str(ROOT / "tools"))
+    from threads import ONE_THREAD
+
+    os.environ.update(ONE_THREAD)
     names = QUICK if options.quick else find_notebooks()
     rows = []
     for number, name in enumerate(names, start=1):

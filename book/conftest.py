@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from small_archives import offline_environment, write_small_cifar
+from threads import ONE_THREAD
 
 NEEDS_CIFAR = "cifar10_to_cifar100.ipynb"
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -32,10 +33,7 @@ del sys, small_archives
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
     os.environ.update(offline_environment(config.sandbox / "empty"))
-    # Kernels run side by side: threads of BLAS and TensorFlow that wait for each other
-    # take the processor from the others.
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+    os.environ.update(ONE_THREAD)
 
 
 @functools.cache

@@ -284,10 +284,10 @@ def test_multiply_adds_of_the_shipped_backbones_grow_with_the_image():
     )
     ratio = count_multiply_adds(large) / count_multiply_adds(small)
     assert ratio == pytest.approx((96 / 64) ** 2)
-    assert count_multiply_adds(build_source_cnn_backbone()) == 32**2 * 27 * 32 + (
-        2 * 32**2 * 9 * 32 * 32  # stage 1: two convolutions
-        + 16**2 * 64 * (32 + 9 * 32 + 9 * 64)  # stage 2, with its shortcut
-        + 8**2 * 128 * (64 + 9 * 64 + 9 * 128)  # stage 3
+    assert count_multiply_adds(build_source_cnn_backbone()) == 16**2 * 27 * 32 + (
+        2 * 16**2 * 9 * 32 * 32  # stage 1: two convolutions
+        + 8**2 * 64 * (32 + 9 * 32 + 9 * 64)  # stage 2, with its shortcut
+        + 4**2 * 128 * (64 + 9 * 64 + 9 * 128)  # stage 3
     )
 
 

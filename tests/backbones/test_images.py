@@ -165,10 +165,13 @@ def test_residual_backbone_has_the_parameters_counted_by_hand():
     assert backbone.count_params() == stem + first_stage + shortcut + second_stage
 
 
-def test_residual_backbone_halves_the_image_in_each_stage_but_the_first():
-    backbone = build_residual_backbone(SHAPE, filters=(4, 6, 8))
+@pytest.mark.parametrize(
+    ("stem", "sides"), [({}, (4, 2, 1)), ({"stem_strides": 1}, (8, 4, 2))]
+)
+def test_residual_backbone_halves_in_the_stem_and_each_stage_but_the_first(stem, sides):
+    backbone = build_residual_backbone(SHAPE, filters=(4, 6, 8), **stem)
     shapes = [backbone.get_layer(f"stage_{i}_relu").output.shape for i in (1, 2, 3)]
-    assert shapes == [(None, 8, 8, 4), (None, 4, 4, 6), (None, 2, 2, 8)]
+    assert [shape[1:3] for shape in shapes] == [(side, side) for side in sides]
 
 
 def test_residual_block_whose_branch_is_zero_passes_its_input_on(tiny_images):

@@ -78,18 +78,20 @@ def build_cnn_backbone(input_shape, *, filters=(32, 64, 128)):
     return keras.Model(inputs, x, name="cnn")
 
 
-def build_residual_backbone(input_shape, *, filters=(32, 64, 128)):
+def build_residual_backbone(input_shape, *, filters=(32, 64, 128), stem_strides=2):
     """Build a small residual network: one residual block a stage.
 
-    Each stage but the first halves the image. A block is twice convolution 3x3
-    and BatchNorm, added to its input (through a 1x1 convolution where the shape
-    changes).
+    The stem halves the image, and so does each stage but the first. A block is
+    twice convolution 3x3 and BatchNorm, added to its input (through a 1x1
+    convolution where the shape changes).
 
     Args:
         input_shape: Shape of one image, `(height, width, channels)`, values in
             0...255.
         filters: Number of filters of each stage; the last one is the number of
             features.
+        stem_strides: 2 to halve the image in the stem; 1 to keep its size, for
+            four times the arithmetic.
 
     Returns:
         An uncompiled `keras.Model` named `"residual_cnn"`:
@@ -118,7 +120,7 @@ def build_residual_backbone(input_shape, *, filters=(32, 64, 128)):
 
     inputs = keras.Input(input_shape)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
-    x = conv_norm(x, filters[0], 3, 1, "stem")
+    x = conv_norm(x, filters[0], 3, stem_strides, "stem")
     x = keras.layers.ReLU(name="stem_relu")(x)
     for index, width in enumerate(filters, start=1):
         name, strides = f"stage_{index}", 1 if index == 1 else 2

@@ -196,7 +196,7 @@ def build_source_cnn_backbone(*, image_size=32, weights="cifar10"):
 
     inputs = keras.Input((image_size, image_size, 3), name="images")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
-    x = _small_conv_norm(x, 32, 3, 1, "stem")
+    x = _small_conv_norm(x, 32, 3, 2, "stem")
     x = keras.layers.ReLU(name="stem_relu")(x)
     for stage, filters, strides in [(1, 32, 1), (2, 64, 2), (3, 128, 2)]:
         name, shortcut = f"stage_{stage}", x
