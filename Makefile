@@ -18,12 +18,16 @@ SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13)
 PROCESSES := $(shell expr $(TEST_WORKERS) + 1)
 PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
-.PHONY: help book serve test execute lint benchmark clean
+# As in tools/audit_site.py, which looks for the same.
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+
+.PHONY: help book serve browser test execute lint benchmark clean
 
 help:
 	@echo "make book       build the website from the notebooks' stored outputs"
 	@echo "make serve      serve it at http://localhost:$(PORT)"
 	@echo "make test       test the package and, in a browser, the website; then every notebook"
+	@echo "make browser    install Chromium for these tests, if there is none (Debian, Ubuntu)"
 	@echo "make execute    run the notebooks that have changed and store their outputs;"
 	@echo "                NOTEBOOK=book/code/x.md runs one, FORCE=1 runs all"
 	@echo "make lint       ruff and codespell"
@@ -62,6 +66,12 @@ $(SITE): $(PAGE_SOURCES) | $(INSTALLED)
 serve: $(SITE)
 	@echo "Serving the website at http://localhost:$(PORT); Ctrl-C stops it"
 	@$(PY) -m http.server --directory _build/html $(PORT)
+
+browser:
+	@for name in $(BROWSERS); do command -v $$name >/dev/null 2>&1 && exit 0; done; \
+	echo "Installing Chromium ..."; \
+	{ apt-get -qq update && apt-get -qq -y install chromium >/dev/null; } || { \
+	  echo "Error: Chromium was not installed, see above. Install it or Chrome in your system's way" >&2; exit 1; }
 
 test: $(SITE)
 	@echo "Testing the package, the text of the book and the website ..."
