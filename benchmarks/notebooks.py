@@ -1,6 +1,7 @@
 """Where the time of each notebook goes: training, predicting, probes, and the rest.
 
-    python benchmarks/notebooks.py  # writes results/notebooks.json
+    python benchmarks/notebooks.py            # writes results/notebooks.json
+    python benchmarks/notebooks.py code/lora  # measures this one; other rows stay
 
 Every notebook runs as in `make test`, one after another, each with one thread. What
 counts are processor seconds, which other programs on the machine hardly change: of the
@@ -77,8 +78,17 @@ def run(name, folder=BOOK):
     }
 
 
+def keep_rows(path, names):
+    """The rows that `path` has of other notebooks than `names`, if they still exist."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [
+        row for row in rows if row["notebook"] in set(find_notebooks()) - set(names)
+    ]
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="code/lora")
     parser.add_argument("--quick", action="store_true", help="one notebook, for tests")
     parser.add_argument(
         "--output", type=Path, default=report.RESULTS / "notebooks.json"
@@ -88,8 +98,10 @@ def main(arguments=None):
     from threads import ONE_THREAD
 
     os.environ.update(ONE_THREAD)
-    names = QUICK if options.quick else find_notebooks()
-    rows = []
+    names = QUICK if options.quick else options.notebooks or find_notebooks()
+    if unknown := set(names) - set(find_notebooks()):
+        parser.error(f"no such notebook: {', '.join(sorted(unknown))}")
+    rows = keep_rows(options.output, names) if options.notebooks else []
     for number, name in enumerate(names, start=1):
         rows.append(run(name))
         spent = f"{rows[-1]['processor_seconds']:.0f} s of processor time"

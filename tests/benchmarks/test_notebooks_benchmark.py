@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 
 import nbformat
 import pytest
@@ -40,6 +41,26 @@ def test_what_was_not_done_took_no_time(row):
 def test_the_parts_add_up_to_the_whole(row):
     assert sum(row[part] for part in PARTS) == pytest.approx(row["processor_seconds"])
     assert row["rest"] >= row["importing"]
+
+
+def test_measuring_one_notebook_keeps_the_other_rows(row, tmp_path, monkeypatch):
+    notebooks = sys.modules["notebooks"]
+    monkeypatch.setattr(notebooks, "run", lambda name: row | {"notebook": name})
+    path = tmp_path / "notebooks.json"
+    path.write_text(STORED.read_text(encoding="utf-8"), encoding="utf-8")
+    notebooks.main(["code/lora", "--output", str(path)])
+    before, after = (
+        {r["notebook"]: r for r in json.loads(p.read_text(encoding="utf-8"))["rows"]}
+        for p in (STORED, path)
+    )
+    assert after.pop("code/lora") == row | {"notebook": "code/lora"}
+    assert after == {name: r for name, r in before.items() if name != "code/lora"}
+
+
+def test_an_unknown_notebook_is_named_and_nothing_is_written(row, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        sys.modules["notebooks"].main(["code/lore", "--output", str(tmp_path / "x")])
+    assert "code/lore" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_stored_table_has_every_notebook_with_bundled_data(row):
