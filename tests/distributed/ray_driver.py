@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import psutil
 import pyarrow
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from pyarrow import parquet
 
@@ -203,4 +204,6 @@ def run(folder):
         seen["addresses"] = find_addresses([this, *children])
     with joblib.parallel_config("loky", n_jobs=2):
         seen["seeds_by_loky"] = run_seeds()
+    # Its idle workers live on for five minutes; this process would wait for them.
+    get_reusable_executor().shutdown()
     (folder / "seen.json").write_text(json.dumps(seen))
