@@ -70,7 +70,7 @@ serve: $(SITE)
 browser:
 	@for name in $(BROWSERS); do command -v $$name >/dev/null 2>&1 && exit 0; done; \
 	echo "Installing Chromium ..."; \
-	{ apt-get -qq update && apt-get -qq -y install chromium >/dev/null; } || { \
+	{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium >/dev/null; } || { \
 	  echo "Error: Chromium was not installed, see above. Install it or Chrome in your system's way" >&2; exit 1; }
 
 test: $(SITE)
