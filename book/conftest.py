@@ -5,8 +5,8 @@ small archives in the real format in a temporary Keras cache.
 """
 
 import functools
+import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,7 +17,9 @@ from small_archives import offline_environment, write_small_cifar
 from threads import ONE_THREAD
 
 NEEDS_CIFAR = "cifar10_to_cifar100.ipynb"
-TESTS = Path(__file__).resolve().parent.parent / "tests"
+BOOK = Path(__file__).resolve().parent
+TESTS = BOOK.parent / "tests"
+MEASURED = BOOK.parent / "benchmarks" / "results" / "notebooks.json"
 # IPython runs what it finds in this folder before the first cell.
 STARTUP = "ipython/profile_default/startup"
 ACCEPT = f"""
@@ -37,16 +39,22 @@ def pytest_configure(config):
 
 
 @functools.cache
-def takes_minutes(path):
-    """Whether a notebook says of itself that it takes minutes."""
-    said = re.search(r"Time and data:\*\*([^.;]*)", path.read_text(encoding="utf-8"))
-    return bool(said) and "minutes" in said[1]
+def read_processor_seconds():
+    """What each notebook took when last measured, such as `{"code/lora": 9.0}`."""
+    rows = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
+    return {row["notebook"]: row["processor_seconds"] for row in rows}
+
+
+def find_cost(path):
+    """Its processor seconds; a notebook that was never measured may be a long one."""
+    name = path.relative_to(BOOK).with_suffix("").as_posix()
+    return read_processor_seconds().get(name, float("inf"))
 
 
 def pytest_collection_modifyitems(items):
     # Long notebooks first, or a worker may be left alone with one at the end. The sort
     # is stable: the cells of a notebook stay together and in order.
-    items.sort(key=lambda item: not takes_minutes(item.path))
+    items.sort(key=lambda item: -find_cost(item.path))
 
 
 def pytest_unconfigure(config):
