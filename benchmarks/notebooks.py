@@ -79,11 +79,9 @@ def run(name, folder=BOOK):
 
 
 def keep_rows(path, names):
-    """The rows that `path` has of other notebooks than `names`, if they still exist."""
+    """The rows that `path` has of the notebooks `names`."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return [
-        row for row in rows if row["notebook"] in set(find_notebooks()) - set(names)
-    ]
+    return [row for row in rows if row["notebook"] in names]
 
 
 def main(arguments=None):
@@ -98,10 +96,12 @@ def main(arguments=None):
     from threads import ONE_THREAD
 
     os.environ.update(ONE_THREAD)
-    names = QUICK if options.quick else options.notebooks or find_notebooks()
-    if unknown := set(names) - set(find_notebooks()):
+    every = find_notebooks()
+    names = QUICK if options.quick else options.notebooks or every
+    if unknown := set(names) - set(every):
         parser.error(f"no such notebook: {', '.join(sorted(unknown))}")
-    rows = keep_rows(options.output, names) if options.notebooks else []
+    others = set(every) - set(names)
+    rows = keep_rows(options.output, others) if options.notebooks else []
     for number, name in enumerate(names, start=1):
         rows.append(run(name))
         spent = f"{rows[-1]['processor_seconds']:.0f} s of processor time"
