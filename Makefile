@@ -14,7 +14,8 @@ PAGE_SOURCES := _config.yml _toc.yml tools/snippets.py tools/page_notes.py \
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 # Cells of one notebook share a kernel, and tests of one file share what was costly to make:
 # a whole file goes to one worker; in the order of book/conftest.py, not by the number of
-# its tests. One process more than workers, since they also wait: for kernels, browsers.
+# its tests. One process more than workers, since they also wait: for kernels, browsers,
+# clusters. And one run for all, so that a notebook uses the time that a test waits.
 PROCESSES := $(shell expr $(TEST_WORKERS) + 1)
 PARALLEL := $(if $(filter-out 1,$(TEST_WORKERS)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
@@ -74,11 +75,9 @@ browser:
 	  echo "Error: Chromium was not installed, see above. Install it or Chrome in your system's way" >&2; exit 1; }
 
 test: $(SITE)
-	@echo "Testing the package, the text of the book and the website ..."
-	@$(PY) -m pytest $(PARALLEL) -rs tests
-	@echo "Running every notebook ..."
+	@echo "Testing the package, the text of the book and the website, then every notebook ..."
 	@$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=1200 \
-	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) book
+	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(PARALLEL) -rs tests book
 
 execute: $(INSTALLED)
 	@$(PY) tools/execute.py $(if $(FORCE),--force) $(NOTEBOOK)

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -34,8 +35,6 @@ del sys, small_archives
 
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
-    os.environ.update(offline_environment(config.sandbox / "empty"))
-    os.environ.update(ONE_THREAD)
 
 
 @functools.cache
@@ -45,32 +44,42 @@ def read_processor_seconds():
     return {row["notebook"]: row["processor_seconds"] for row in rows}
 
 
-def find_cost(path):
-    """Its processor seconds; a notebook that was never measured may be a long one."""
+def find_place(path):
+    """Before all notebooks the tests, then what took longest; what was never measured
+    may be long, too."""
+    if path.suffix != ".ipynb":
+        return -float("inf")
     name = path.relative_to(BOOK).with_suffix("").as_posix()
-    return read_processor_seconds().get(name, float("inf"))
+    return -read_processor_seconds().get(name, 1e9)
 
 
 def pytest_collection_modifyitems(items):
     # Long notebooks first, or a worker may be left alone with one at the end. The sort
-    # is stable: the cells of a notebook stay together and in order.
-    items.sort(key=lambda item: -find_cost(item.path))
+    # is stable: the cells of a notebook stay together and in order, and so do tests.
+    items.sort(key=lambda item: find_place(item.path))
 
 
 def pytest_unconfigure(config):
     shutil.rmtree(config.sandbox, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before nbval starts the kernel, which inherits this
+def make_environment(sandbox, name):
+    """Variables for the kernel of the notebook `name`, with the archives if it needs
+    them."""
+    if name != NEEDS_CIFAR:
+        return {**offline_environment(sandbox / "empty"), **ONE_THREAD}
+    if not (sandbox / "cifar").exists():
+        write_small_cifar(sandbox / "cifar", images_per_class=20)
+        (sandbox / STARTUP).mkdir(parents=True)
+        (sandbox / STARTUP / "accept.py").write_text(ACCEPT)
+    found = {**offline_environment(sandbox / "cifar"), **ONE_THREAD}
+    return {**found, "IPYTHONDIR": str(sandbox / "ipython")}
+
+
+# Around nbval, which starts a kernel here: it inherits these variables. They are taken
+# back, since the worker may have tests to run, which want others.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item):
-    sandbox = item.config.sandbox
-    if item.path.name == NEEDS_CIFAR:
-        if not (sandbox / "cifar").exists():
-            write_small_cifar(sandbox / "cifar", images_per_class=20)
-            (sandbox / STARTUP).mkdir(parents=True)
-            (sandbox / STARTUP / "accept.py").write_text(ACCEPT)
-        os.environ["KERAS_HOME"] = str(sandbox / "cifar")
-        os.environ["IPYTHONDIR"] = str(sandbox / "ipython")
-    else:
-        os.environ["KERAS_HOME"] = str(sandbox / "empty")
-        os.environ.pop("IPYTHONDIR", None)
+    environment = make_environment(item.config.sandbox, item.path.name)
+    with mock.patch.dict(os.environ, environment):
+        return (yield)
