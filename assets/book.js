@@ -11,8 +11,33 @@ const updateTabStops = () => {
 window.addEventListener("load", updateTabStops);
 window.addEventListener("resize", updateTabStops);
 
-// The icons and their fonts come after the text is shown; see tools/page_notes.py.
-const showIcons = () => {
+// What weighs much waits until the text is on the screen.
+window.textIsShown = new Promise((resolve) => {
+  const name = "first-contentful-paint";
+  const look = (list) => list.getEntriesByName(name).length > 0 && resolve();
+  const canTell = window.PerformanceObserver?.supportedEntryTypes?.includes("paint");
+  if (canTell) new PerformanceObserver(look).observe({ type: "paint", buffered: true });
+  else window.addEventListener("load", resolve);
+});
+
+// The icons and their fonts; see tools/page_notes.py.
+window.textIsShown.then(() => {
   for (const sheet of document.querySelectorAll("link[data-for-later]")) sheet.media = "all";
+});
+
+// MathJax weighs more than most pages: it comes when a formula comes near. See
+// tools/page_notes.py, which keeps the browser from running its script at once.
+const typeset = () => {
+  const waiting = document.querySelector('script[type="text/for-later"]');
+  if (!waiting) return;
+  const script = document.createElement("script");
+  script.src = waiting.src;
+  waiting.replaceWith(script);
 };
-window.addEventListener("load", () => requestAnimationFrame(() => setTimeout(showIcons)));
+window.textIsShown.then(() => {
+  const isNear = ({ isIntersecting }) => isIntersecting;
+  const look = (seen) => seen.some(isNear) && typeset();
+  const watch = new IntersectionObserver(look, { rootMargin: "400px" });
+  document.querySelectorAll("span.math, div.math").forEach((formula) => watch.observe(formula));
+});
+window.addEventListener("beforeprint", typeset);

@@ -70,7 +70,10 @@ FONT_AHEAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*/>')
 # this one is used by a line of script right below it.
 KEPT = "documentation_options"
 SCRIPT = re.compile(rf'<script (?=(data-\S+ )?src="(?![^"]*{KEPT})[^"]*"></script>)')
-MATHJAX = re.compile(
+MATHJAX = re.compile(r'(?<=<script )defer="defer"(?= src="[^"]*/mathjax/)')
+# Of a type that no browser runs; assets/book.js runs it when a formula comes near.
+LATER_SCRIPT = 'type="text/for-later"'
+MATHJAX_AND_OPTIONS = re.compile(
     r"\s*<script>window\.MathJax = [^<]*</script>"
     r'|\s*<script defer="defer" src="[^"]*/mathjax/[^"]*"></script>'
 )
@@ -81,7 +84,9 @@ def lighten(page):
     page = ICON_STYLE.sub(LATER, FONT_AHEAD.sub("", ICON_SCRIPT.sub("", page)))
     head, end, rest = page.partition("</head>")
     page = SCRIPT.sub('<script defer="defer" ', head) + end + rest
-    return page if 'class="math' in page else MATHJAX.sub("", page)
+    if 'class="math' in page:
+        return MATHJAX.sub(LATER_SCRIPT, page)
+    return MATHJAX_AND_OPTIONS.sub("", page)
 
 
 def lighten_all(app, error):

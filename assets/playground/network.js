@@ -35,12 +35,13 @@ window.playground = window.playground || {};
     });
   }
 
-  // The text of the page comes first; megabytes of network and pictures can wait for it.
-  function waitForText() {
-    const idle = window.requestIdleCallback || ((go) => setTimeout(go, 200));
-    return new Promise((resolve) => {
-      if (document.readyState === "complete") idle(resolve);
-      else window.addEventListener("load", () => idle(resolve), { once: true });
+  // The text of the page comes first (assets/book.js tells); megabytes of network and
+  // pictures can wait until the reader comes to `place`.
+  async function waitForReader(place) {
+    await window.textIsShown;
+    await new Promise((resolve) => {
+      const look = ([{ isIntersecting }]) => isIntersecting && resolve();
+      new IntersectionObserver(look, { rootMargin: "-10%" }).observe(place);
     });
   }
 
@@ -140,8 +141,10 @@ window.playground = window.playground || {};
     }));
   }
 
-  async function load(folder) {
-    await waitForText();
+  // `place` is the element of the page that says how far it is, and names the folder.
+  async function load(place) {
+    await waitForReader(place);
+    const { folder } = place.dataset;
     const library = runScript(folder + "../vendor/tfjs/tf.min.js");
     const [model, weights, pictures, pixels, features] = await readFiles(folder);
     await library;

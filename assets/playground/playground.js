@@ -218,7 +218,7 @@
 
   async function start() {
     try {
-      Object.assign(playground, await playground.load(byId("pg-page").dataset.folder));
+      Object.assign(playground, await playground.load(byId("pg-page")));
     } catch (error) {
       say("pg-status", `The network could not be loaded (${error.message}). In a copy of the book, run make serve and open the address that it prints.`);
       throw error;

@@ -27,6 +27,7 @@ ONE_OF_EACH_KIND = {
     "book/introduction/which_recipe.html",
     "book/playground.html",
 }
+FAR_FORMULA = "book/challenges/choosing_a_source.html"  # none in its first screens
 SEARCHED = set(PAGES) if os.environ.get("EVERY_PAGE") else ONE_OF_EACH_KIND
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 RUN_AXE = """
@@ -43,7 +44,16 @@ LIGHT_TOUCH = [[part] for part in [*ALIKE, ".bd-sidebar-secondary", ".bd-header"
 MAX_HTML = 1_000_000  # bytes of a page, its figures not counted
 TYPESET = """
 async () => {
-  if (window.MathJax) await MathJax.startup.promise;
+  const formulas = [...document.querySelectorAll("span.math, div.math")];
+  const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
+  const isShown = (formula) => formula.getClientRects().length > 0;
+  const first = formulas.find(isShown) ?? formulas[0];
+  first?.closest("details")?.setAttribute("open", "");
+  first?.scrollIntoView();
+  const isMissing = () => first && !window.MathJax.startup?.promise;
+  for (let i = 0; isMissing() && i < 200; i += 1) await wait(50);
+  if (first) await MathJax.startup.promise;
+  window.scrollTo(0, 0);
   const count = (selector) => document.querySelectorAll(selector).length;
   return [count("span.math, div.math"), count("mjx-container"), count("mjx-merror")];
 }
@@ -77,6 +87,23 @@ def test_page_is_sound(page, site, name):
     if name in SEARCHED:
         check_with_axe(page, width, THEMES[turn // 2], LIGHT_TOUCH)
     assert page.wrong == []
+
+
+def test_what_weighs_much_waits_until_the_reader_comes_to_it(page, site):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.set_viewport_size({"width": 390, "height": 800})
+    for name, place, script in (
+        (FAR_FORMULA, "span.math >> nth=0", "tex-chtml.js"),
+        ("book/playground.html", "#pg-status", "tf.min.js"),
+    ):
+        page.goto(site + name)
+        page.evaluate("() => window.textIsShown")
+        page.wait_for_timeout(500)
+        assert not [file for file in asked if file.startswith(script)]
+        with page.expect_request(f"**/{script}*"):
+            page.locator(place).scroll_into_view_if_needed()
+        asked.clear()
 
 
 @pytest.mark.parametrize("theme", THEMES)

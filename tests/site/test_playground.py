@@ -58,6 +58,7 @@ def open_page(browser, site, watch):
         page = watch(contexts[-1].new_page(), from_disk=address.startswith("file:"))
         response = page.goto(address)
         assert response.ok, "the website is older than the page: run `make book`"
+        page.locator("#pg-status").scroll_into_view_if_needed()
         page.evaluate("() => window.playground.ready")
         return page
 
