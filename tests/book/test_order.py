@@ -1,0 +1,60 @@
+"""How `make test` runs notebooks: in which order, and with which environment."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+
+@pytest.fixture(scope="module")
+def conftest():
+    spec = importlib.util.spec_from_file_location("of_book", BOOK / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tests_come_before_notebooks_and_long_notebooks_before_short(conftest):
+    measured = conftest.read_processor_seconds()
+    longest, shortest = (choose(measured, key=measured.get) for choose in (max, min))
+    names = [shortest, "code/never_measured", longest]
+    paths = [BOOK / f"{name}.ipynb" for name in names] + [
+        BOOK.parent / "tests/test_x.py"
+    ]
+    found = [path.stem for path in sorted(paths, key=conftest.find_place)]
+    assert found == [
+        "test_x",
+        "never_measured",
+        Path(longest).name,
+        Path(shortest).name,
+    ]
+
+
+def test_only_the_notebook_that_needs_them_gets_the_archives(conftest, tmp_path):
+    usual = conftest.make_environment(tmp_path, "lora.ipynb")
+    assert "IPYTHONDIR" not in usual and not (tmp_path / "cifar").exists()
+    for _ in range(2):  # the second time they are there
+        found = conftest.make_environment(tmp_path, conftest.NEEDS_CIFAR)
+        assert Path(found["KERAS_HOME"], "datasets").is_dir()
+        assert Path(found["IPYTHONDIR"], "profile_default/startup/accept.py").is_file()
+    for environment in (usual, found):
+        assert environment["TF_NUM_INTEROP_THREADS"] == environment["OMP_NUM_THREADS"]
+        assert environment["OMP_NUM_THREADS"] == "1" and environment["https_proxy"]
+
+
+def test_what_a_kernel_gets_is_taken_back_from_the_tests(
+    conftest, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
+    item = type(
+        "Item", (), {"path": BOOK / "code/lora.ipynb", "config": type("C", (), {})}
+    )
+    item.config.sandbox = tmp_path
+    during = conftest.pytest_runtest_setup(item)
+    next(during)
+    assert conftest.os.environ["TF_NUM_INTEROP_THREADS"] == "1"
+    with pytest.raises(StopIteration):
+        next(during)
+    assert "TF_NUM_INTEROP_THREADS" not in conftest.os.environ
