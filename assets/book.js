@@ -39,5 +39,6 @@ window.textIsShown.then(() => {
   const look = (seen) => seen.some(isNear) && typeset();
   const watch = new IntersectionObserver(look, { rootMargin: "400px" });
   document.querySelectorAll("span.math, div.math").forEach((formula) => watch.observe(formula));
+  setTimeout(typeset, 10000); // in any case after a while: somebody may print the page
 });
 window.addEventListener("beforeprint", typeset);
