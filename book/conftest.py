@@ -66,14 +66,15 @@ def pytest_unconfigure(config):
 def make_environment(sandbox, name):
     """Variables for the kernel of the notebook `name`, with the archives if it needs
     them."""
-    if name != NEEDS_CIFAR:
-        return {**offline_environment(sandbox / "empty"), **ONE_THREAD}
-    if not (sandbox / "cifar").exists():
-        write_small_cifar(sandbox / "cifar", images_per_class=20)
-        (sandbox / STARTUP).mkdir(parents=True)
-        (sandbox / STARTUP / "accept.py").write_text(ACCEPT)
-    found = {**offline_environment(sandbox / "cifar"), **ONE_THREAD}
-    return {**found, "IPYTHONDIR": str(sandbox / "ipython")}
+    home = sandbox / ("cifar" if name == NEEDS_CIFAR else "empty")
+    found = {**offline_environment(home), **ONE_THREAD}
+    if name == NEEDS_CIFAR:
+        found["IPYTHONDIR"] = str(sandbox / "ipython")
+        if not home.exists():
+            write_small_cifar(home, images_per_class=20)
+            (sandbox / STARTUP).mkdir(parents=True)
+            (sandbox / STARTUP / "accept.py").write_text(ACCEPT)
+    return found
 
 
 # Around nbval, which starts a kernel here: it inherits these variables. They are taken

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,10 +49,8 @@ def test_what_a_kernel_gets_is_taken_back_from_the_tests(
     conftest, tmp_path, monkeypatch
 ):
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
-    item = type(
-        "Item", (), {"path": BOOK / "code/lora.ipynb", "config": type("C", (), {})}
-    )
-    item.config.sandbox = tmp_path
+    config = SimpleNamespace(sandbox=tmp_path)
+    item = SimpleNamespace(path=BOOK / "code/lora.ipynb", config=config)
     during = conftest.pytest_runtest_setup(item)
     next(during)
     assert conftest.os.environ["TF_NUM_INTEROP_THREADS"] == "1"
