@@ -40,6 +40,7 @@ def test_only_the_notebook_that_needs_them_gets_the_archives(conftest, tmp_path)
         found = conftest.make_environment(tmp_path, conftest.NEEDS_CIFAR)
         assert Path(found["KERAS_HOME"], "datasets").is_dir()
         assert Path(found["IPYTHONDIR"], "profile_default/startup/accept.py").is_file()
+    assert usual["KERAS_HOME"] != found["KERAS_HOME"]
     for environment in (usual, found):
         assert environment["TF_NUM_INTEROP_THREADS"] == environment["OMP_NUM_THREADS"]
         assert environment["OMP_NUM_THREADS"] == "1" and environment["https_proxy"]
