@@ -207,3 +207,20 @@ def run(folder):
     # Its idle workers live on for five minutes; this process would wait for them.
     get_reusable_executor().shutdown()
     (folder / "seen.json").write_text(json.dumps(seen))
+
+
+def run_on_cluster(folder, inside, outside, environment):
+    """The same calls on a cluster that runs already, by both kinds of addresses."""
+    os.environ.update(environment)  # this process comes from a server with its own
+    redirect_output(folder / "log.txt")
+    write_pictures(folder)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a.png").write_bytes(b"no picture")
+    with connect_to_ray(inside):
+        seen = {"inside": extract(folder, "inside")}
+    with connect_to_ray(outside):
+        seen["outside"] = extract(folder, "outside")
+        seen["broken"] = extract(folder, "of_broken", "broken", num_actors=1)
+        with joblib.parallel_config("ray", n_jobs=2):
+            seen["seeds"] = run_seeds()
+    (folder / "seen.json").write_text(json.dumps(seen))

@@ -44,10 +44,8 @@ address alone::
 
 from transfer_tutorial.distributed.checkpoints import EpochCheckpoints
 from transfer_tutorial.distributed.cluster import check_cluster, read_tf_config
-from transfer_tutorial.distributed.features import (
-    extract_features_on_workers,
-    load_features,
-)
+from transfer_tutorial.distributed.features import extract_features_on_workers
+from transfer_tutorial.distributed.loading import load_features
 from transfer_tutorial.distributed.preparation import scale_learning_rate, shuffle_rows
 from transfer_tutorial.distributed.ray_cluster import connect_to_ray
 from transfer_tutorial.distributed.training import (

@@ -81,42 +81,14 @@ def extract_features_on_workers(
     needed = {"CPU": num_actors * cpus_per_actor, "GPU": num_actors * gpus_per_actor}
     with _quiet_ray_data() as ray, _make_folder(output) as partial:
         _check_resources(needed, ray.cluster_resources())
-        dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
-        dataset.map_batches(
-            _make_extractor(),
-            fn_constructor_args=(build_backbone, load_images, batch_size),
-            batch_size=1,  # part
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(parts))),
-            num_cpus=cpus_per_actor,
-            num_gpus=gpus_per_actor,
-            ray_remote_args_fn=lambda: {"max_restarts": 3, "max_task_retries": 3},
-        ).write_parquet(str(partial), ray_remote_args={"num_cpus": 0})
+        extractor = _make_extractor(), (build_backbone, load_images, batch_size)
+        resources = dict(num_cpus=cpus_per_actor, num_gpus=gpus_per_actor)
+        job = parts, str(partial), *extractor, min(num_actors, len(parts)), resources
+        if ray.util.client.ray.is_connected():  # Ray Data has to start in the cluster
+            ray.get(ray.remote(num_cpus=0)(_make_writer()).remote(*job))
+        else:
+            _make_writer()(*job)
         _check_written(partial, ids)
-
-
-def load_features(folder):
-    """Load what `extract_features_on_workers` has written.
-
-    Args:
-        folder: Its `output`.
-
-    Returns:
-        `(ids, features)`: the ids in increasing order, shape `(n,)`, and the features,
-        float32 of shape `(n, d)`.
-
-    Raises:
-        ImportError: If pyarrow is not installed.
-        FileNotFoundError: If there is no such folder.
-    """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        message = 'pyarrow is needed: pip install "transfer-tutorial[scale]".'
-        raise ImportError(message) from error
-    table = parquet.read_table(folder).sort_by("id")
-    features = table["features"].combine_chunks().flatten().to_numpy()
-    return np.array(table["id"].to_pylist()), features.reshape(len(table), -1)
 
 
 @contextlib.contextmanager
@@ -124,6 +96,7 @@ def _quiet_ray_data():
     """Neither bars nor log lines nor Ray's warnings of its own options."""
     try:
         import ray.data
+        import ray.util.client
     except ImportError as error:
         message = 'Ray is needed: pip install "transfer-tutorial[scale]".'
         raise ImportError(message) from error
@@ -283,6 +256,27 @@ def _make_extractor():
                 yield pyarrow.table({"id": ids, "features": column})
 
     return Extractor
+
+
+def _make_writer():
+    """A function that runs the whole job, and travels by value."""
+
+    def write_features(parts, folder, extractor, arguments, num_actors, resources):
+        import ray.data
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
+        dataset.map_batches(
+            extractor,
+            fn_constructor_args=arguments,
+            batch_size=1,  # part
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            ray_remote_args_fn=lambda: {"max_restarts": 3, "max_task_retries": 3},
+            **resources,
+        ).write_parquet(folder, ray_remote_args={"num_cpus": 0})
+
+    return write_features
 
 
 def _check_written(folder, ids):

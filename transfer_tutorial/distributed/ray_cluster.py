@@ -28,7 +28,8 @@ def connect_to_ray(address=None, *, num_cpus=None):
 
     Args:
         address: `"auto"` on a machine of the cluster, `"ray://<host>:10001"` from
-            outside, or None for this machine.
+            outside, with the cluster's versions of Ray and Python, or None for this
+            machine.
         num_cpus: How many processes may compute at the same time, where Ray is started;
             None for one a core.
 
