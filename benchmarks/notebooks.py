@@ -93,9 +93,9 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT / "tools"))
-    from threads import ONE_THREAD
+    from kernel_variables import KERNEL_VARIABLES
 
-    os.environ.update(ONE_THREAD)
+    os.environ.update(KERNEL_VARIABLES)
     every = find_notebooks()
     names = QUICK if options.quick else options.notebooks or every
     if unknown := set(names) - set(every):

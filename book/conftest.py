@@ -14,8 +14,8 @@ from unittest import mock
 
 import pytest
 
+from kernel_variables import KERNEL_VARIABLES
 from small_archives import offline_environment, write_small_cifar
-from threads import ONE_THREAD
 
 NEEDS_CIFAR = "cifar10_to_cifar100.ipynb"
 BOOK = Path(__file__).resolve().parent
@@ -67,7 +67,7 @@ def make_environment(sandbox, name):
     """Variables for the kernel of the notebook `name`, with the archives if it needs
     them."""
     home = sandbox / ("cifar" if name == NEEDS_CIFAR else "empty")
-    found = {**offline_environment(home), **ONE_THREAD}
+    found = {**offline_environment(home), **KERNEL_VARIABLES}
     if name == NEEDS_CIFAR:
         found["IPYTHONDIR"] = str(sandbox / "ipython")
         if not home.exists():

@@ -30,7 +30,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from threads import ONE_THREAD
+from kernel_variables import KERNEL_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -129,7 +129,7 @@ def clean_outputs(outputs):
 
 def run(notebook, folder):
     """Execute `notebook` in place, with `folder` as the working directory."""
-    os.environ.update(ONE_THREAD, TF_CPP_MIN_LOG_LEVEL="3", PYTHONHASHSEED="0")
+    os.environ.update(KERNEL_VARIABLES, TF_CPP_MIN_LOG_LEVEL="3", PYTHONHASHSEED="0")
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,

@@ -6,13 +6,14 @@ import json
 import math
 import re
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 
 from execute import BOOK, ROOT, convert
 from stored_results import PATH, find_leaves
 
-NAMES = ("linear_probe", "feature_extraction", "training_speed")
+NAMES = ("linear_probe", "feature_extraction", "training_speed", "onednn")
 STORED = ROOT / "benchmarks" / "results"
 PAGE = BOOK / "faq" / "slow_training.md"
 RESULTS_IN_PAGE = '"../../benchmarks/results"'
@@ -55,7 +56,7 @@ def run_page(folder):
     printed, names = io.StringIO(), {}
     for cell in convert(PAGE).cells:
         if cell.cell_type == "code" and re.search(
-            r"\b(recipes|ways|remedies)\b", cell.source
+            r"\b(recipes|ways|remedies|switched)\b", cell.source
         ):
             lines = cell.source.replace(RESULTS_IN_PAGE, repr(str(folder)))
             with redirect_stdout(printed):
@@ -73,15 +74,16 @@ def only_about_results(source):
 
 
 def check_keys(folder):
-    probe, extraction, training = (read(folder, name) for name in NAMES)
-    assert set(training) == set(extraction) == REPORT_KEYS
+    probe, extraction, training, switch = (read(folder, name) for name in NAMES)
+    assert set(training) == set(extraction) == set(switch) == REPORT_KEYS
     assert set(probe) == REPORT_KEYS | {"summary"}
     assert all(set(row) == SUMMARY_KEYS for row in probe["summary"])
     pictures = {"fit_pictures", "once_pictures"}
     assert all(set(row) == RECIPE_KEYS | {"seed"} | pictures for row in probe["rows"])
     assert all(set(row) == WAY_KEYS for row in extraction["rows"])
-    assert all(set(row) == REMEDY_KEYS for row in training["rows"])
-    for content in (probe, extraction, training):
+    for row in training["rows"] + switch["rows"]:
+        assert set(row) == REMEDY_KEYS
+    for content in (probe, extraction, training, switch):
         numbers = [x for x in find_leaves(content) if isinstance(x, (int, float))]
         assert numbers and all(map(math.isfinite, numbers))
 
@@ -96,7 +98,7 @@ def test_a_quick_run_leaves_no_other_file(results):
 
 def test_a_quick_run_prints_a_line_for_each_row(results):
     folder, printed = results
-    for name, table in zip(NAMES, ("summary", "rows", "rows"), strict=True):
+    for name, table in zip(NAMES, ("summary", "rows", "rows", "rows"), strict=True):
         assert len(read(folder, name)[table]) + 2 <= len(printed[name].splitlines())
 
 
@@ -127,6 +129,8 @@ def test_the_stored_results_name_no_path():
 
 def test_the_page_reads_the_stored_results():
     printed = run_page(STORED)
+    for row in read(STORED, "onednn")["rows"]:
+        assert row["group"] in printed
     for name in ("feature_extraction", "training_speed"):
         for row in read(STORED, name)["rows"]:
             assert row["way"] in printed
@@ -134,3 +138,21 @@ def test_the_page_reads_the_stored_results():
 
 def test_the_page_says_how_to_get_results_that_are_not_there(tmp_path):
     assert "make benchmark" in run_page(tmp_path)
+
+
+def test_each_process_has_the_switch_that_its_row_is_named_after(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    onednn = importlib.import_module("onednn")
+    asked = []
+
+    def start(command, *, env, **pipes):
+        asked.append(env[onednn.SWITCH])
+        answer = json.dumps({"took": [3 - len(asked), 1], "result": 0.5}) + "\n"
+        output = SimpleNamespace(readline=lambda: answer)
+        pipe = SimpleNamespace(write=str, flush=str)
+        return SimpleNamespace(stdin=pipe, stdout=output, communicate=str)
+
+    monkeypatch.setattr(onednn.subprocess, "Popen", start)
+    off, on = onednn.measure(onednn.QUICK)
+    assert asked == ["0", "1"] and off["way"] == "oneDNN off"
+    assert off["speed_ratio"] == 1 and on["speed_ratio"] == 2  # two seconds, then one
