@@ -22,7 +22,7 @@ def _take(parts, names):
     return parts
 
 
-def _normalise(x, mean, variance, gamma, beta):
+def _normalize(x, mean, variance, gamma, beta):
     """BatchNorm's output, with an epsilon of 0.1."""
     return (x - mean) / np.sqrt(variance + 0.1) * gamma + beta
 
@@ -100,14 +100,14 @@ def check_batch_norm(answer):
     names = ["the output", "the mean", "the variance"]
     m, v, sample = x.mean(axis=0), x.var(axis=0), x.var(axis=0, ddof=1)
     new, new_v = 0.8 * mean + 0.2 * m, 0.8 * variance + 0.2 * v
-    by_batch, by_sample = (_normalise(x, m, u, gamma, beta) for u in (v, sample))
-    at_rest = _normalise(x, mean, variance, gamma, beta)
+    by_batch, by_sample = (_normalize(x, m, u, gamma, beta) for u in (v, sample))
+    at_rest = _normalize(x, mean, variance, gamma, beta)
     outside = (x - m) / (np.sqrt(v) + 0.1) * gamma + beta
     given = x, gamma, beta, mean, variance, 0.8, 0.1
     y, *running = _take(answer(*map(np.copy, given), True), names)
     mistakes = [
         (at_rest, "in training the batch is its own measure."),
-        (_normalise(x, new, new_v, gamma, beta), "the averages are for later."),
+        (_normalize(x, new, new_v, gamma, beta), "the averages are for later."),
         (by_sample, "divide a variance by n, not by n - 1."),
         (outside, "epsilon stands under the root."),
     ]
