@@ -70,12 +70,16 @@ def start_cluster(port, client_port, log):
         wait_for(client_port, process)
         yield
     finally:
-        family = [*psutil.Process(process.pid).children(recursive=True), process]
-        for member in family:  # asked to end, it would take half a minute
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                member.kill()
+        family = []
+        if process.poll() is None:  # asked to end, it would take half a minute
+            family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
         process.wait()
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
         shutil.rmtree(folder, ignore_errors=True)
+        assert not psutil.wait_procs(family, timeout=30)[1], "processes are left behind"
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,8 @@ def extract_features_on_workers(
         resources = dict(num_cpus=cpus_per_actor, num_gpus=gpus_per_actor)
         job = parts, str(partial), *extractor, min(num_actors, len(parts)), resources
         if ray.util.client.ray.is_connected():  # Ray Data has to start in the cluster
-            ray.get(ray.remote(num_cpus=0)(_make_writer()).remote(*job))
+            task = ray.remote(num_cpus=0, max_retries=0)  # a second try would add files
+            ray.get(task(_make_writer()).remote(*job))
         else:
             _make_writer()(*job)
         _check_written(partial, ids)
