@@ -27,6 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from shared import report
+from shared.rounds import compare_in_rounds
 
 from transfer_tutorial import backbones, datasets, pretrained
 from transfer_tutorial.fine_tuning import reset_training
@@ -147,27 +148,9 @@ class Worker:
 def measure_task(task, workers, rounds):
     """One row for each worker; the first is the default."""
     results = {way: worker.ask(task)["result"] for way, worker in workers.items()}
-    took = {way: [] for way in workers}
-    for number in range(rounds):
-        for way in list(workers)[:: -1 if number % 2 else 1]:
-            took[way].append(workers[way].ask(task)["took"])
-    default = np.array(took[next(iter(workers))])
-    rows = []
-    for way in workers:
-        ratios, cpu_ratios = (default / np.array(took[way])).T
-        rows.append(
-            {
-                "group": task,
-                "way": way,
-                "rounds": rounds,
-                "speed_ratio": float(np.median(ratios)),
-                "slowest_round": float(ratios.min()),
-                "fastest_round": float(ratios.max()),
-                "cpu_ratio": float(np.median(cpu_ratios)),
-                "result": results[way],
-            }
-        )
-    return rows
+    return compare_in_rounds(
+        task, results, rounds, lambda way: workers[way].ask(task)["took"]
+    )
 
 
 def measure(settings):

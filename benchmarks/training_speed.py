@@ -32,6 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from shared import report
+from shared.rounds import compare_in_rounds
 
 from transfer_tutorial import backbones, compression, datasets, fine_tuning, pretrained
 from transfer_tutorial.linear_probe import (
@@ -242,27 +243,7 @@ def timed(function):
 def measure_group(group, ways, rounds):
     """One row for each way of a group; the first is the default."""
     results = {name: way() for name, way in ways.items()}  # traces and compiles
-    seconds = {name: [] for name in ways}
-    for number in range(rounds):
-        for name in list(ways)[:: -1 if number % 2 else 1]:
-            seconds[name].append(timed(ways[name])[0])
-    default = np.array(seconds[next(iter(ways))])
-    rows = []
-    for name in ways:
-        ratios, cpu_ratios = (default / np.array(seconds[name])).T
-        rows.append(
-            {
-                "group": group,
-                "way": name,
-                "rounds": rounds,
-                "speed_ratio": float(np.median(ratios)),
-                "slowest_round": float(ratios.min()),
-                "fastest_round": float(ratios.max()),
-                "cpu_ratio": float(np.median(cpu_ratios)),
-                "result": float(results[name]),
-            }
-        )
-    return rows
+    return compare_in_rounds(group, results, rounds, lambda name: timed(ways[name])[0])
 
 
 def measure(settings):
