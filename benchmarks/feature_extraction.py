@@ -19,7 +19,6 @@ on this machine with the same number of threads.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from shared import report
+from shared.worker import Worker
 
 from transfer_tutorial import compression, datasets, pretrained
 from transfer_tutorial.linear_probe import extract_features
@@ -234,27 +234,6 @@ def judge(difference):
     return dict(difference=difference, eligible=difference <= TOLERANCE)
 
 
-class Worker:
-    """Another process of this script, with a number of threads of its own."""
-
-    def __init__(self, threads, arguments):
-        command = [sys.executable, __file__, "--worker", str(threads), *arguments]
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.process = subprocess.Popen(command, **pipes)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.process.communicate()  # closes its input, which ends it
-
-    def ask(self, question):
-        """Send a line, wait for the answer."""
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
 def serve(threads, settings):
     """What a worker does: answer `name path` with the seconds of the default."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -280,7 +259,9 @@ def measure_threads(threads, backbone, x, expected, settings):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.npy"
         question = f"{backbone.name} {path}"
-        with Worker(threads, ["--quick"] if settings["quick"] else []) as worker:
+        arguments = ["--worker", str(threads)]
+        arguments += ["--quick"] if settings["quick"] else []
+        with Worker(__file__, arguments) as worker:
             worker.ask(question)  # untimed, as in this process
             pairs = [
                 (time_default(backbone, x)[0], worker.ask(question))

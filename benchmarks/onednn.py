@@ -16,9 +16,9 @@ the last digits, but not the work.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,7 +27,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from shared import report
-from shared.rounds import compare_in_rounds
+from shared.rounds import COLUMNS, compare_in_rounds
+from shared.worker import Worker
 
 from transfer_tutorial import backbones, datasets, pretrained
 from transfer_tutorial.fine_tuning import reset_training
@@ -45,16 +46,6 @@ TASKS = (
 )
 FULL = dict(quick=False, threads=1, tasks=TASKS, steps=10, pictures=128, rounds=7)
 QUICK = FULL | dict(quick=True, tasks=TASKS[:1], steps=1, pictures=8, rounds=1)
-COLUMNS = {
-    "group": "",
-    "way": "",
-    "rounds": "d",
-    "speed_ratio": ".2f",
-    "slowest_round": ".2f",
-    "fastest_round": ".2f",
-    "cpu_ratio": ".2f",
-    "result": ".4f",
-}
 
 
 def train_with(backbone, x, y, batch_size):
@@ -123,28 +114,6 @@ def serve(settings):
         print(json.dumps({"took": took, "result": result}), flush=True)
 
 
-class Worker:
-    """Another process of this script, with the switch as given."""
-
-    def __init__(self, value, arguments):
-        command = [sys.executable, __file__, "--worker", *arguments]
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        environment = os.environ | ONE_THREAD | {SWITCH: value}
-        self.process = subprocess.Popen(command, env=environment, **pipes)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.process.communicate()  # closes its input, which ends it
-
-    def ask(self, task):
-        """Send the name of a task, wait for the answer."""
-        self.process.stdin.write(task + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
 def measure_task(task, workers, rounds):
     """One row for each worker; the first is the default."""
     results = {way: worker.ask(task)["result"] for way, worker in workers.items()}
@@ -155,23 +124,19 @@ def measure_task(task, workers, rounds):
 
 def measure(settings):
     """Two rows for each task: the switch off, the switch on."""
-    arguments = ["--quick"] if settings["quick"] else []
-    off, on = WAYS.values()
-    with Worker(off, arguments) as first, Worker(on, arguments) as second:
-        workers = dict(zip(WAYS, (first, second), strict=True))
+    arguments = ["--worker", "--quick"] if settings["quick"] else ["--worker"]
+    with ExitStack() as stack:
+        workers = {
+            way: stack.enter_context(
+                Worker(__file__, arguments, ONE_THREAD | {SWITCH: value})
+            )
+            for way, value in WAYS.items()
+        }
         tables = [
             measure_task(task, workers, settings["rounds"])
             for task in settings["tasks"]
         ]
     return [row for table in tables for row in table]
-
-
-def has_instructions_for_networks():
-    """Whether TensorFlow switches oneDNN on by itself; None where one cannot tell."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return None
-    return any(name in path.read_text("utf-8") for name in ("avx512_vnni", "amx_"))
 
 
 def main(arguments=None):
@@ -187,7 +152,8 @@ def main(arguments=None):
     rows = measure(settings)
     print("ratios: seconds when off / seconds of this way, in the same round")
     report.print_table(rows, COLUMNS)
-    settings = settings | {"on_by_itself": has_instructions_for_networks()}
+    on_by_itself = report.has_instructions("avx512_vnni", "amx_")
+    settings = settings | {"on_by_itself": on_by_itself}
     content = report.build_report("onednn", settings, rows=rows)
     report.write_json(options.output, content)
 

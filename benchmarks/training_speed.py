@@ -32,7 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from shared import report
-from shared.rounds import compare_in_rounds
+from shared.rounds import COLUMNS, compare_in_rounds
 
 from transfer_tutorial import backbones, compression, datasets, fine_tuning, pretrained
 from transfer_tutorial.linear_probe import (
@@ -52,24 +52,6 @@ SLOW_TO_COMPILE = (
     "the last stage",
     "pictures of 24",
 )
-COLUMNS = {
-    "group": "",
-    "way": "",
-    "rounds": "d",
-    "speed_ratio": ".2f",
-    "slowest_round": ".2f",
-    "fastest_round": ".2f",
-    "cpu_ratio": ".2f",
-    "result": ".4f",
-}
-
-
-def has_bfloat16():
-    """Whether the processor computes with bfloat16; None where one cannot tell."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return None
-    return any(name in path.read_text("utf-8") for name in ("avx512_bf16", "amx_bf16"))
 
 
 def load_pictures(count, *, test=False):
@@ -272,7 +254,8 @@ def main(arguments=None):
     rows = measure(settings)
     print("ratios: seconds of the group's first way / seconds of this way, each round")
     report.print_table(rows, COLUMNS)
-    settings = settings | {"processor_has_bfloat16": has_bfloat16()}
+    has_bfloat16 = report.has_instructions("avx512_bf16", "amx_bf16")
+    settings = settings | {"processor_has_bfloat16": has_bfloat16}
     content = report.build_report("training_speed", settings, rows=rows)
     report.write_json(options.output, content)
 

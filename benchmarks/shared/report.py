@@ -21,6 +21,14 @@ def find_cpu_model():
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def has_instructions(*names):
+    """Whether the processor has one of these; None where one cannot tell."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return None
+    return any(name in path.read_text("utf-8") for name in names)
+
+
 def find_versions():
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:

@@ -2,6 +2,18 @@
 
 import numpy as np
 
+# Of the rows below, for `report.print_table`.
+COLUMNS = {
+    "group": "",
+    "way": "",
+    "rounds": "d",
+    "speed_ratio": ".2f",
+    "slowest_round": ".2f",
+    "fastest_round": ".2f",
+    "cpu_ratio": ".2f",
+    "result": ".4f",
+}
+
 
 def compare_in_rounds(group, results, rounds, measure):
     """One row for each way of a group; the first is the default.

@@ -152,7 +152,7 @@ def test_each_process_has_the_switch_that_its_row_is_named_after(monkeypatch):
         pipe = SimpleNamespace(write=str, flush=str)
         return SimpleNamespace(stdin=pipe, stdout=output, communicate=str)
 
-    monkeypatch.setattr(onednn.subprocess, "Popen", start)
+    monkeypatch.setattr("subprocess.Popen", start)
     off, on = onednn.measure(onednn.QUICK)
     assert asked == ["0", "1"] and off["way"] == "oneDNN off"
     assert off["speed_ratio"] == 1 and on["speed_ratio"] == 2  # two seconds, then one

@@ -1,7 +1,6 @@
 """Features and seeds by Ray: real processes on loopback, one start for all tests."""
 
 import json
-import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from distributed.processes import PROCESSES
 from distributed.ray_driver import SEEDS, compute_features, make_pictures, run
 from transfer_tutorial.distributed import (
     connect_to_ray,
@@ -20,9 +20,6 @@ from transfer_tutorial.distributed import (
     load_features,
 )
 
-# A server that imports TensorFlow once, and forks into the process that starts Ray.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["keras", "transfer_tutorial.distributed"])
 # For a machine under heavy load; two idle cores need less than 60.
 SECONDS_TO_FINISH = 400
 RAY_FOLDERS = "ray-*"

@@ -14,29 +14,21 @@ import numpy as np
 import psutil
 import pytest
 
+from distributed.processes import PROCESSES, find_free_ports, run_to_the_end
 from distributed.ray_driver import (
     SEEDS,
     compute_features,
     make_pictures,
     run_on_cluster,
 )
-from distributed.test_features import PROCESSES
 
-SECONDS_TO_START, SECONDS_TO_FINISH = 120, 300
+SECONDS_TO_START = 120
 # As `connect_to_ray` starts it: on 127.0.0.1, for those who know the token.
 ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "0" * 32,
 }
-
-
-def find_free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_for(port, process):
@@ -92,12 +84,8 @@ def seen(tmp_path_factory):
         process = PROCESSES.Process(
             target=run_on_cluster, args=(folder, *addresses, ALONE)
         )
-        process.start()
-        process.join(SECONDS_TO_FINISH)
-        if process.exitcode is None:
-            process.kill()
-    process.join()
-    assert process.exitcode == 0, (folder / "log.txt").read_text()
+        codes = run_to_the_end([process], awaited=[process])
+    assert codes == [0], (folder / "log.txt").read_text()
     return json.loads((folder / "seen.json").read_text())
 
 

@@ -58,10 +58,15 @@ def test_token_ids_are_those_of_the_published_tokenizer(tokenizer, reference):
 
 def test_features_are_those_of_the_published_weights(minilm, reference):
     _, ids, expected = reference
-    features, lengths = np.empty((200, 384)), np.count_nonzero(ids, axis=1)
-    for rows in np.array_split(np.argsort(lengths), 20):  # so that little is padding
-        batch = ids[rows, : lengths[rows].max()]
-        features[rows] = extract_features(minilm, batch, verbose=0)
+    lengths = np.count_nonzero(ids, axis=1)
+    order = np.argsort(lengths)  # so that little is padding
+    features = np.concatenate(
+        [
+            extract_features(minilm, ids[rows, : lengths[rows].max()], verbose=0)
+            for rows in np.array_split(order, 20)
+        ]
+    )[np.argsort(order)]
+    assert features.shape == (200, 384) and features.dtype == "float32"
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     assert np.sum(features * expected, axis=1).min() > 0.999
 

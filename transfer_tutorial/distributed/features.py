@@ -81,14 +81,21 @@ def extract_features_on_workers(
     needed = {"CPU": num_actors * cpus_per_actor, "GPU": num_actors * gpus_per_actor}
     with _quiet_ray_data() as ray, _make_folder(output) as partial:
         _check_resources(needed, ray.cluster_resources())
-        extractor = _make_extractor(), (build_backbone, load_images, batch_size)
-        resources = dict(num_cpus=cpus_per_actor, num_gpus=gpus_per_actor)
-        job = parts, str(partial), *extractor, min(num_actors, len(parts)), resources
+        write = _make_writer()
+        job = dict(
+            parts=parts,
+            folder=str(partial),
+            extractor=_make_extractor(),
+            arguments=(build_backbone, load_images, batch_size),
+            num_actors=num_actors,
+            num_cpus=cpus_per_actor,
+            num_gpus=gpus_per_actor,
+        )
         if ray.util.client.ray.is_connected():  # Ray Data has to start in the cluster
             task = ray.remote(num_cpus=0, max_retries=0)  # a second try would add files
-            ray.get(task(_make_writer()).remote(*job))
+            ray.get(task(write).remote(**job))
         else:
-            _make_writer()(*job)
+            write(**job)
         _check_written(partial, ids)
 
 
@@ -262,9 +269,10 @@ def _make_extractor():
 def _make_writer():
     """A function that runs the whole job, and travels by value."""
 
-    def write_features(parts, folder, extractor, arguments, num_actors, resources):
+    def write_features(parts, folder, extractor, arguments, num_actors, **resources):
         import ray.data
 
+        # Again, since it may be another process that shows them.
         ray.data.DataContext.get_current().enable_progress_bars = False
         dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
         dataset.map_batches(
@@ -272,7 +280,7 @@ def _make_writer():
             fn_constructor_args=arguments,
             batch_size=1,  # part
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(parts))),
             ray_remote_args_fn=lambda: {"max_restarts": 3, "max_task_retries": 3},
             **resources,
         ).write_parquet(folder, ray_remote_args={"num_cpus": 0})
