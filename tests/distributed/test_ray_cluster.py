@@ -23,11 +23,13 @@ from distributed.ray_driver import (
 )
 
 SECONDS_TO_START = 120
-# As `connect_to_ray` starts it: on 127.0.0.1, for those who know the token.
+# As `connect_to_ray` starts it: on 127.0.0.1, for those who know the token. And without
+# gRPC's handlers of forks, with which the server for ray:// hung in one start of four.
 ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "0" * 32,
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 
 
