@@ -735,8 +735,8 @@ def test_what_is_saved_is_the_plain_classifier(tmp_path, tiny_images):
     model.fit(pair_domains(x, y, t), shuffle=False, verbose=0)
     model.classifier.save(tmp_path / "classifier.keras")
     loaded = keras.models.load_model(tmp_path / "classifier.keras")
-    expected = model.predict(x, verbose=0)
-    np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, atol=1e-6)
+    expected = model(x).numpy()
+    np.testing.assert_allclose(loaded(x).numpy(), expected, atol=1e-6)
     assert [layer.name for layer in loaded.layers[1:]] == ["mlp", "head"]
 
 
@@ -757,12 +757,12 @@ def test_a_trained_head_goes_on_learning_and_shares_its_weights(tiny_images):
     x, y, t = make_domains(tiny_images)
     classifier = attach_head(build_mlp(), 3)
     backbone, head = classifier.get_layer("mlp"), classifier.get_layer("head")
-    before = classifier.predict(x, verbose=0)
+    before = classifier(x).numpy()
     model = AdaptationModel(backbone, head, mmd_loss)
     np.testing.assert_allclose(model(x), before, atol=1e-6)
     model.compile("adam", LOSS, run_eagerly=True)
     model.fit(pair_domains(x, y, t), shuffle=False, verbose=0)
-    after = classifier.predict(x, verbose=0)
+    after = classifier(x).numpy()
     assert np.abs(after - before).max() > 1e-4
     np.testing.assert_allclose(model(x), after, atol=1e-6)
 
@@ -923,14 +923,14 @@ def test_layers_are_found_inside_models_wrappers_and_adaptation(tiny_images):
     model.compile("adam", LOSS, run_eagerly=True)
     model.fit(pair_domains(x, y, t), shuffle=False, verbose=0)
     model.run_eagerly = False
-    before = model.predict(t, verbose=0)
+    before = model(t).numpy()
     adapt_batch_norm(model, t)
     for norm in find_norms(backbone):
         mean, variance = measure_inputs(backbone, norm, t)
         np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
     # What was compiled before sees the new statistics.
-    assert np.abs(model.predict(t, verbose=0) - before).max() > 1e-4
+    assert np.abs(model(t).numpy() - before).max() > 1e-4
 
 
 def test_images_without_any_contrast_give_finite_predictions(source_cnn, tiny_images):
@@ -939,8 +939,8 @@ def test_images_without_any_contrast_give_finite_predictions(source_cnn, tiny_im
     assert (
         min(norm.moving_variance.numpy().min() for norm in find_norms(source_cnn)) >= 0
     )
-    assert np.isfinite(source_cnn.predict(constant, verbose=0)).all()
-    assert np.isfinite(source_cnn.predict(tiny_images[0], verbose=0)).all()
+    assert np.isfinite(source_cnn(constant).numpy()).all()
+    assert np.isfinite(source_cnn(tiny_images[0]).numpy()).all()
 
 
 def test_layers_are_themselves_again_when_the_images_do_not_fit(source_cnn):

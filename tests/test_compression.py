@@ -54,13 +54,13 @@ def find_norms(model):
 def test_folding_the_shipped_backbones_keeps_their_features(build):
     backbone = build()
     x = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3))
-    expected = backbone.predict(x, verbose=0)
+    expected = backbone(x).numpy()
     folded = fold_batch_norm(backbone)
     assert find_norms(backbone) and not find_norms(folded)
     assert folded.count_params() < backbone.count_params()
-    found = folded.predict(x, verbose=0)
+    found = folded(x).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    np.testing.assert_array_equal(backbone.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(backbone(x).numpy(), expected)
 
 
 def build_mixed(**norm_options):
@@ -84,8 +84,8 @@ def test_folding_works_behind_every_kind_of_layer(options):
     model = build_mixed(**options)
     randomise(model)
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
-    expected = model.predict(x, verbose=0)
-    found = fold_batch_norm(model).predict(x, verbose=0)
+    expected = model(x).numpy()
+    found = fold_batch_norm(model)(x).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -102,8 +102,8 @@ def test_what_cannot_be_folded_is_kept():
     x = np.random.default_rng(0).normal(size=(5, 6))
     folded = fold_batch_norm(model)
     assert find_norms(folded) == ["behind_relu", "of_two_uses"]
-    expected = model.predict(x, verbose=0)
-    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, rtol=1e-4)
+    expected = model(x).numpy()
+    np.testing.assert_allclose(folded(x).numpy(), expected, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -114,8 +114,8 @@ def test_a_folded_backbone_is_saved_and_loaded(tmp_path):
     folded.save(tmp_path / "folded.keras")
     loaded = keras.models.load_model(tmp_path / "folded.keras")
     x = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 3))
-    expected = folded.predict(x, verbose=0)
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
+    expected = folded(x).numpy()
+    np.testing.assert_array_equal(loaded(x).numpy(), expected)
 
 
 def test_nothing_to_fold_is_named():
@@ -214,9 +214,9 @@ def test_a_student_learns_the_answers_of_its_teacher_by_plain_fit(tiny_images):
     student = attach_head(build_cnn_backbone((8, 8, 3), filters=(8,)), 3)
     loss = functools.partial(distillation_loss, temperature=2)
     student.compile(keras.optimizers.Adam(0.02), loss)
-    before = distillation_loss(answers, student.predict(x, verbose=0), 2)
+    before = distillation_loss(answers, student(x).numpy(), 2)
     student.fit(x, answers, batch_size=16, epochs=30, verbose=0)
-    after = distillation_loss(answers, student.predict(x, verbose=0), 2)
+    after = distillation_loss(answers, student(x).numpy(), 2)
     assert np.mean(after) < 0.1 * np.mean(before)
     assert student.evaluate(x, answers, verbose=0) == pytest.approx(
         np.mean(after), rel=1e-3
@@ -269,7 +269,7 @@ def test_multiply_adds_are_those_worked_out_by_hand(shape, layer, expected):
     assert count_multiply_adds(model) == expected
     # Of ones alone, each multiply-add raises the sum of the outputs by 1.
     layer.set_weights([np.full(w.shape, w.ndim > 1) for w in layer.get_weights()])
-    assert model.predict(np.ones((1, *shape)), verbose=0).sum() == expected
+    assert model(np.ones((1, *shape))).numpy().sum() == expected
 
 
 def test_padding_is_multiplied_like_all_else():
@@ -325,17 +325,17 @@ def test_unquantised_tflite_gives_the_answers_of_keras():
     model, x = build_converted()
     found = predict_tflite(convert_to_tflite(model, quantize=False), x)
     assert found.dtype == "float32"
-    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(found, model(x).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_8_bits_give_nearly_the_same_answers(full):
     model, x = build_converted()
-    expected = model.predict(x, verbose=0)
+    expected = model(x).numpy()
     converted = convert_to_tflite(model, x[:20] if full else None)
     difference = np.abs(predict_tflite(converted, x) - expected)
     assert 0 < difference.max() < 0.1
-    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(model(x).numpy(), expected)
 
 
 def find_operands(model_bytes):
@@ -378,7 +378,7 @@ def test_a_backbone_for_images_of_any_size_is_converted_for_one():
     x = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), "uint8")
     folded = fold_batch_norm(backbone)
     converted = convert_to_tflite(folded, image_shape=(40, 40, 3), quantize=False)
-    expected = backbone.predict(x, verbose=0)
+    expected = backbone(x).numpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
         predict_tflite(converted, x), expected, atol=1e-4 * scale

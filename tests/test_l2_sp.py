@@ -50,7 +50,7 @@ def test_the_loss_of_fit_and_evaluate_grows_by_the_penalty(classifier, tiny_imag
     free = classifier.evaluate(*tiny_images, verbose=0)  # no way yet, no penalty
     backbone.set_weights([w + 0.1 for w in start])
     moved = keras.losses.sparse_categorical_crossentropy(
-        tiny_images[1], classifier.predict(tiny_images[0], verbose=0)
+        tiny_images[1], classifier(tiny_images[0]).numpy()
     )
     penalty = 1.5 * 0.1**2 * sum(w.size for w in start)
     loss = classifier.evaluate(*tiny_images, verbose=0)

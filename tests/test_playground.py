@@ -42,7 +42,7 @@ def test_probabilities_are_those_of_the_head(tmp_path, backbone, content):
     image = np.full((1, 2, 2, 3), [200, 7, 100], "uint8")
     # logits 0.01 * 200 + 0.5 = 2.5 and 0.01 * 100 = 1: e^1.5 to 1
     expected = np.exp(1.5) / (np.exp(1.5) + 1)
-    assert_allclose(classifier.predict(image, verbose=0), [[expected, 1 - expected]])
+    assert_allclose(classifier(image).numpy(), [[expected, 1 - expected]])
 
 
 def test_names_are_in_the_order_of_the_probabilities(tmp_path, backbone, content):
@@ -62,7 +62,7 @@ def test_head_fits_the_source_cnn(tmp_path, content):
     content["bias"] = [0.0, np.log(3.0)]
     classifier = load_head(write(tmp_path, content), build_source_cnn_backbone())
     images = np.zeros((1, 32, 32, 3), "uint8")
-    assert_allclose(classifier.predict(images, verbose=0), [[0.25, 0.75]], rtol=1e-6)
+    assert_allclose(classifier(images).numpy(), [[0.25, 0.75]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "{", "a,b\n1,2\n"])

@@ -273,9 +273,9 @@ def test_projection_is_two_linear_maps_with_a_relu_between():
     projector = attach_projection_head(backbone, hidden_units=5, units=2)
     a, b, c, d = projector.get_weights()[-4:]
     x = np.random.default_rng(0).integers(0, 256, (9, *SHAPE))
-    features = backbone.predict(x, verbose=0)
+    features = backbone(x).numpy()
     expected = np.maximum(features @ a + b, 0) @ c + d
-    found = projector.predict(x, verbose=0)
+    found = projector(x).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert found.min() < 0
 
@@ -477,7 +477,7 @@ def test_fit_minimises_the_mean_of_the_loss(tiny_images):
     [(views, pictures)] = pair_views(x, augment_views, batch_size=48)
     dataset = pair_views(x, augment_views, batch_size=48)
     history = projector.fit(dataset, shuffle=False, verbose=0)
-    z = projector.predict(views.numpy(), verbose=0).astype("float64")
+    z = projector(views.numpy()).numpy().astype("float64")
     expected = np.mean(loop_over_views(pictures.numpy(), z, 0.2))
     assert history.history["loss"][0] == pytest.approx(expected, rel=1e-4)
 
@@ -509,7 +509,7 @@ def test_loss_is_registered_so_that_a_compiled_model_can_be_loaded():
 def test_images_come_out_in_the_shape_and_range_they_went_in(shape, dtype):
     autoencoder = build_autoencoder(build_mlp_backbone(shape), filters=(6, 5))
     x = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(dtype)
-    found = autoencoder.predict(x, verbose=0)
+    found = autoencoder(x).numpy()
     assert found.shape == x.shape and found.dtype == "float32"
     assert 0 < found.min() < found.max() < 255
     assert np.abs(found - 127.5).max() < 100  # an untrained one says about the middle
@@ -520,7 +520,7 @@ def test_autoencoder_sees_an_image_through_its_features_only():
     autoencoder = build_autoencoder(backbone, filters=(4,))
     backbone.set_weights([0 * w for w in backbone.get_weights()])  # it sees nothing
     x = np.random.default_rng(0).integers(0, 256, (4, *SHAPE))
-    found = autoencoder.predict(x, verbose=0)
+    found = autoencoder(x).numpy()
     np.testing.assert_array_equal(found, found[:1].repeat(4, axis=0))
 
 

@@ -94,7 +94,7 @@ def test_saved_and_loaded_classifier_predicts_the_same(built, tiny_images, tmp_p
     loaded = keras.saving.load_model(tmp_path / "classifier.keras")
     expected = infer(classifier, tiny_images[0])
     np.testing.assert_array_equal(infer(loaded, tiny_images[0]), expected)
-    predicted = loaded.predict(tiny_images[0], verbose=0)
+    predicted = loaded(tiny_images[0]).numpy()
     np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-6)
     assert loaded.get_layer(built[0].name).count_params() == built[0].count_params()
 
