@@ -212,6 +212,22 @@ def test_features_of_an_image_do_not_depend_on_its_batch(backbone, pictures):
     np.testing.assert_allclose(infer(backbone, pictures), alone, rtol=1e-3, atol=1e-4)
 
 
+def test_a_call_without_training_is_inference_and_moves_nothing(backbone, pictures):
+    classifier, before = attach_head(backbone, 2), backbone.get_weights()
+    for model in (backbone, classifier):
+        np.testing.assert_array_equal(model(pictures), infer(model, pictures))
+    for old, new in zip(before, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_batch_norm_of_lite0_learns_in_training(pictures):
+    backbone = build_efficientnet_lite0_backbone(32, weights=None)
+    norm = backbone.get_layer("top_batch_norm")
+    before = norm.moving_variance.numpy()
+    attach_head(backbone, 2)(pictures, training=True)
+    assert np.all(norm.moving_variance.numpy() != before)
+
+
 # Keras 3.15 saves in a way that NumPy 2.4 calls deprecated.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_saved_and_loaded_backbone_gives_the_same_features(
@@ -219,7 +235,7 @@ def test_saved_and_loaded_backbone_gives_the_same_features(
 ):
     backbone.save(tmp_path / "backbone.keras")
     loaded = keras.saving.load_model(tmp_path / "backbone.keras")
-    predicted = loaded(pictures).numpy()
+    predicted = loaded.predict(pictures, verbose=0)
     expected = infer(backbone, pictures)
     np.testing.assert_allclose(predicted, expected, rtol=1e-3, atol=1e-4)
 

@@ -118,8 +118,9 @@ def load_images(paths, *, image_size=None):
 def build_augmentation(*, flip="horizontal", rotation=0.05, zoom=0.1, seed=0):
     """Build random flips, rotations and zooms for training images.
 
-    The result changes images only when called with `training=True`. Map it over
-    the training dataset, never over validation or test data:
+    The result changes images in `fit`, and when called with `training=True`, but not
+    without (Keras's own random layers do, and put what follows them into training as
+    well). Map it over the training dataset, never over validation or test data:
     `dataset.map(lambda x, y: (augmentation(x, training=True), y))`.
 
     Args:
@@ -129,7 +130,7 @@ def build_augmentation(*, flip="horizontal", rotation=0.05, zoom=0.1, seed=0):
         seed: Seed of the random draws.
 
     Returns:
-        A `keras.Sequential`: images `(batch, height, width, channels)` in 0...255
+        A `keras.Model`: images `(batch, height, width, channels)` in 0...255
         to float32 images of the same shape and range.
 
     Raises:
@@ -156,4 +157,7 @@ def build_augmentation(*, flip="horizontal", rotation=0.05, zoom=0.1, seed=0):
             "At least one of `flip`, `rotation` and `zoom` must be on. "
             f"Received: flip={flip}, rotation={rotation}, zoom={zoom}."
         )
-    return keras.Sequential(layers, name="augmentation")
+    inputs = outputs = keras.Input((None, None, None), name="images")
+    for layer in layers:
+        outputs = layer(outputs, training=False)  # unless the call says otherwise
+    return keras.Model(inputs, outputs, name="augmentation")

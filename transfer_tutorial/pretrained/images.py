@@ -102,7 +102,9 @@ def build_efficientnet_lite0_backbone(image_size=96, *, weights="imagenet"):
 
     inputs = keras.Input((None, None, 3), name="images")
     options = dict(crop_to_aspect_ratio=True, name="resizing")
-    x = keras.layers.Resizing(image_size, image_size, **options)(inputs)
+    # In `backbone(x)` Keras 3.15 takes the default of this layer, training=True, for all
+    # layers behind it: batch norm would use, and learn, the statistics of x.
+    x = keras.layers.Resizing(image_size, image_size, **options)(inputs, training=False)
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(x)
     x = _conv_norm(x, 32, 3, 2, "stem")
     widths = [16] + 2 * [24] + 2 * [40] + 3 * [80] + 3 * [112] + 4 * [192] + [320]
