@@ -102,8 +102,8 @@ def build_efficientnet_lite0_backbone(image_size=96, *, weights="imagenet"):
 
     inputs = keras.Input((None, None, 3), name="images")
     options = dict(crop_to_aspect_ratio=True, name="resizing")
-    # In `backbone(x)` Keras 3.15 takes the default of this layer, training=True, for all
-    # layers behind it: batch norm would use, and learn, the statistics of x.
+    # In `backbone(x)` Keras 3.15 takes the default of this layer, training=True, for
+    # all layers behind it: batch norm would use, and learn, the statistics of x.
     x = keras.layers.Resizing(image_size, image_size, **options)(inputs, training=False)
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="rescaling")(x)
     x = _conv_norm(x, 32, 3, 2, "stem")
