@@ -32,4 +32,4 @@ import os
 # the reader has set already stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__version__ = "0.10.0"
+__version__ = "0.11.0"
