@@ -2,7 +2,9 @@
 # Kept to POSIX sh and GNU make 3.81, the one that macOS ships.
 
 PYTHON ?= python3
-TEST_WORKERS ?= 2
+# One for each core; more than four at a time might not fit into the memory.
+TEST_WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); \
+  if [ "$$cores" -gt 4 ]; then echo 4; else echo "$$cores"; fi)
 PORT ?= 8000
 
 PY := .venv/bin/python
@@ -27,7 +29,8 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 help:
 	@echo "make book       build the website from the notebooks' stored outputs"
 	@echo "make serve      serve it at http://localhost:$(PORT)"
-	@echo "make test       test the package and, in a browser, the website; then every notebook"
+	@echo "make test       test the package and, in a browser, the website; then every notebook;"
+	@echo "                with a worker for each of up to four cores, or TEST_WORKERS=2"
 	@echo "make browser    install Chromium for these tests, if there is none (Debian, Ubuntu)"
 	@echo "make execute    run the notebooks that have changed and store their outputs;"
 	@echo "                NOTEBOOK=book/code/x.md runs one, FORCE=1 runs all"

@@ -1,19 +1,22 @@
-"""Let nbval run every notebook without a network.
+"""Let nbval run every notebook without a network, and without importing all anew.
 
 One notebook needs CIFAR-10 and CIFAR-100, which are not bundled: its kernel finds
 small archives in the real format in a temporary Keras cache.
 """
 
+import contextlib
 import functools
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from forked_kernels import KernelServer
 from kernel_variables import KERNEL_VARIABLES
 from small_archives import offline_environment, write_small_cifar
 
@@ -33,8 +36,12 @@ del sys, small_archives
 """
 
 
+LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
+
+
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
+    config.kernel_server = None
 
 
 @functools.cache
@@ -60,6 +67,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_unconfigure(config):
+    if config.kernel_server is not None:
+        config.kernel_server.close()
     shutil.rmtree(config.sandbox, ignore_errors=True)
 
 
@@ -77,10 +86,24 @@ def make_environment(sandbox, name):
     return found
 
 
+def share_imports(config):
+    """Let the kernels that are started meanwhile be forks of one process. To fork after
+    these imports is safe on Linux only."""
+    if sys.platform != "linux":
+        return contextlib.nullcontext()
+    if config.kernel_server is None:
+        config.kernel_server = KernelServer(dict(os.environ))
+    return mock.patch(LAUNCH, config.kernel_server.launch)
+
+
 # Around nbval, which starts a kernel here: it inherits these variables. They are taken
 # back, since the worker may have tests to run, which want others.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item):
     environment = make_environment(item.config.sandbox, item.path.name)
-    with mock.patch.dict(os.environ, environment):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, environment))
+        # Keras looks for its folder when it is imported.
+        if item.path.suffix == ".ipynb" and item.path.name != NEEDS_CIFAR:
+            stack.enter_context(share_imports(item.config))
         return (yield)
