@@ -10,7 +10,11 @@ from transfer_tutorial.backbones import (
     build_cnn_backbone,
     build_mlp_backbone,
 )
-from transfer_tutorial.fine_tuning import freeze_batch_norm, unfreeze_last_layers
+from transfer_tutorial.fine_tuning import (
+    freeze_batch_norm,
+    reset_training,
+    unfreeze_last_layers,
+)
 from transfer_tutorial.learning_rates import (
     DiscriminativeAdam,
     DiscriminativeSGD,
@@ -100,6 +104,34 @@ def test_training_goes_on_after_saving_and_loading_as_if_never_stopped(
         classifier.get_weights(), loaded.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@OPTIMIZERS
+def test_variables_change_the_multipliers_of_a_compiled_model(
+    discriminative, plain, options, tiny_images, tmp_path
+):
+    classifier = attach_head(build_mlp_backbone(SHAPE, hidden_units=(5,)), 3)
+    start = classifier.get_weights()
+    first, second = [1.0, 0.5, 0.25, 0.125], [0.0, 0.5, 0.0, 2.0]
+    shared = [keras.Variable(m) for m in first]
+    classifier.compile(discriminative(0.01, shared, **options), LOSS)
+    for multipliers in (first, second):
+        for variable, m in zip(shared, multipliers, strict=True):
+            variable.assign(m)
+        reset_training(classifier, start)
+        classifier.fit(*tiny_images, shuffle=False, verbose=0)
+        found = classifier.get_weights()
+        assert [float(v) for v in shared] == multipliers  # a reset leaves them alone
+        twin = keras.models.clone_model(classifier)
+        twin.set_weights(start)
+        twin.compile(discriminative(0.01, multipliers, **options), LOSS)
+        twin.fit(*tiny_images, shuffle=False, verbose=0)
+        for ours, theirs in zip(found, twin.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+    classifier.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.multipliers == second
 
 
 def test_multipliers_follow_the_variables_that_are_trained(tiny_images):
@@ -213,6 +245,8 @@ def test_a_decay_outside_its_range_is_named(decay):
 def test_wrong_multipliers_are_named(optimizer, tiny_images):
     with pytest.raises(ValueError, match="`multipliers` .* smallest multiplier -0.5"):
         optimizer(0.1, [1.0, -0.5])
+    with pytest.raises(ValueError, match="`multipliers` .* smallest multiplier -0.5"):
+        optimizer(0.1, [keras.Variable(-0.5), 1.0])
     with pytest.raises(ValueError, match="`weight_decay` is not .* weight_decay=0.1"):
         optimizer(0.1, [1.0], weight_decay=0.1)
     classifier = attach_head(build_mlp_backbone(SHAPE, hidden_units=(5,)), 3)

@@ -61,7 +61,7 @@ def layer_multipliers(classifier, *, decay=0.8, groups=None):
 
 @keras.saving.register_keras_serializable(package="transfer_tutorial")
 class DiscriminativeAdam(keras.optimizers.Adam):
-    """Adam whose learning rate is multiplied by a constant for each variable.
+    """Adam whose learning rate is multiplied by a number for each variable.
 
     The *update* is scaled. Scaling the gradient instead would change nothing: Adam
     divides by the gradient's own size.
@@ -69,7 +69,8 @@ class DiscriminativeAdam(keras.optimizers.Adam):
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         multipliers: One float of at least 0 for each trainable variable, in the order
-            of `model.trainable_variables`, as `layer_multipliers` gives them.
+            of `model.trainable_variables`, as `layer_multipliers` gives them. Those
+            that are to change without another `compile` are `keras.Variable`s.
         **kwargs: Further arguments of `keras.optimizers.Adam`, but not
             `weight_decay`, which Keras would apply at the full rate.
 
@@ -84,14 +85,23 @@ class DiscriminativeAdam(keras.optimizers.Adam):
 
     def __init__(self, learning_rate, multipliers, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.multipliers = [float(m) for m in multipliers]
-        smallest = min(self.multipliers, default=0)
+        multipliers = [
+            m if isinstance(m, keras.Variable) else float(m) for m in multipliers
+        ]
+        # Of a list Keras would take the variables for state, to be reset and stored.
+        self._find_multipliers = lambda: multipliers
+        smallest = min(map(float, multipliers), default=0)
         if smallest < 0 or self.weight_decay:
             raise ValueError(
                 "`multipliers` must be at least 0, and `weight_decay` is not "
                 f"supported. Received: smallest multiplier {smallest}, "
                 f"weight_decay={self.weight_decay}."
             )
+
+    @property
+    def multipliers(self):
+        """The multipliers, floats and variables, as they were given."""
+        return self._find_multipliers()
 
     def build(self, variables):
         """Create the optimizer's state; Keras calls this before the first step."""
@@ -110,17 +120,19 @@ class DiscriminativeAdam(keras.optimizers.Adam):
 
     def get_config(self):
         """Settings of the optimizer, for saving."""
-        return {**super().get_config(), "multipliers": self.multipliers}
+        multipliers = [float(m) for m in self.multipliers]
+        return {**super().get_config(), "multipliers": multipliers}
 
 
 @keras.saving.register_keras_serializable(package="transfer_tutorial")
 class DiscriminativeSGD(keras.optimizers.SGD):
-    """SGD whose learning rate is multiplied by a constant for each variable.
+    """SGD whose learning rate is multiplied by a number for each variable.
 
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         multipliers: One float of at least 0 for each trainable variable, in the order
-            of `model.trainable_variables`, as `layer_multipliers` gives them.
+            of `model.trainable_variables`, as `layer_multipliers` gives them. Those
+            that are to change without another `compile` are `keras.Variable`s.
         **kwargs: Further arguments of `keras.optimizers.SGD`, such as `momentum`, but
             not `weight_decay`, which Keras would apply at the full rate.
 
@@ -135,14 +147,23 @@ class DiscriminativeSGD(keras.optimizers.SGD):
 
     def __init__(self, learning_rate, multipliers, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.multipliers = [float(m) for m in multipliers]
-        smallest = min(self.multipliers, default=0)
+        multipliers = [
+            m if isinstance(m, keras.Variable) else float(m) for m in multipliers
+        ]
+        # Of a list Keras would take the variables for state, to be reset and stored.
+        self._find_multipliers = lambda: multipliers
+        smallest = min(map(float, multipliers), default=0)
         if smallest < 0 or self.weight_decay:
             raise ValueError(
                 "`multipliers` must be at least 0, and `weight_decay` is not "
                 f"supported. Received: smallest multiplier {smallest}, "
                 f"weight_decay={self.weight_decay}."
             )
+
+    @property
+    def multipliers(self):
+        """The multipliers, floats and variables, as they were given."""
+        return self._find_multipliers()
 
     def build(self, variables):
         """Create the optimizer's state; Keras calls this before the first step."""
@@ -161,4 +182,5 @@ class DiscriminativeSGD(keras.optimizers.SGD):
 
     def get_config(self):
         """Settings of the optimizer, for saving."""
-        return {**super().get_config(), "multipliers": self.multipliers}
+        multipliers = [float(m) for m in self.multipliers]
+        return {**super().get_config(), "multipliers": multipliers}
