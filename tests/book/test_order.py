@@ -1,10 +1,12 @@
 """How `make test` runs notebooks: in which order, and with which environment."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jupyter_client.provisioning import local_provisioner
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
@@ -46,15 +48,27 @@ def test_only_the_notebook_that_needs_them_gets_the_archives(conftest, tmp_path)
         assert environment["OMP_NUM_THREADS"] == "1" and environment["https_proxy"]
 
 
+@pytest.mark.parametrize(
+    ("path", "forked"),
+    [
+        (BOOK / "code/lora.ipynb", sys.platform == "linux"),
+        (BOOK / "code/cifar10_to_cifar100.ipynb", False),  # imports Keras its own way
+        (BOOK.parent / "tests/test_lora.py", False),
+    ],
+    ids=["notebook", "archives", "test"],
+)
 def test_what_a_kernel_gets_is_taken_back_from_the_tests(
-    conftest, tmp_path, monkeypatch
+    conftest, tmp_path, monkeypatch, path, forked
 ):
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
-    config = SimpleNamespace(sandbox=tmp_path)
-    item = SimpleNamespace(path=BOOK / "code/lora.ipynb", config=config)
-    during = conftest.pytest_runtest_setup(item)
+    usual, server = local_provisioner.launch_kernel, SimpleNamespace(launch=object())
+    config = SimpleNamespace(sandbox=tmp_path, kernel_server=server)
+    during = conftest.pytest_runtest_setup(SimpleNamespace(path=path, config=config))
     next(during)
     assert conftest.os.environ["TF_NUM_INTEROP_THREADS"] == "1"
+    launches = local_provisioner.launch_kernel
+    assert launches is (server.launch if forked else usual)
     with pytest.raises(StopIteration):
         next(during)
     assert "TF_NUM_INTEROP_THREADS" not in conftest.os.environ
+    assert local_provisioner.launch_kernel is usual
