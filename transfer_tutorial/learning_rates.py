@@ -69,8 +69,8 @@ class DiscriminativeAdam(keras.optimizers.Adam):
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         multipliers: One float of at least 0 for each trainable variable, in the order
-            of `model.trainable_variables`, as `layer_multipliers` gives them. Those
-            that are to change without another `compile` are `keras.Variable`s.
+            of `model.trainable_variables`, as `layer_multipliers` gives them. One
+            that is to change without another `compile` is a `keras.Variable`.
         **kwargs: Further arguments of `keras.optimizers.Adam`, but not
             `weight_decay`, which Keras would apply at the full rate.
 
@@ -131,8 +131,8 @@ class DiscriminativeSGD(keras.optimizers.SGD):
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`.
         multipliers: One float of at least 0 for each trainable variable, in the order
-            of `model.trainable_variables`, as `layer_multipliers` gives them. Those
-            that are to change without another `compile` are `keras.Variable`s.
+            of `model.trainable_variables`, as `layer_multipliers` gives them. One
+            that is to change without another `compile` is a `keras.Variable`.
         **kwargs: Further arguments of `keras.optimizers.SGD`, such as `momentum`, but
             not `weight_decay`, which Keras would apply at the full rate.
 
