@@ -107,15 +107,15 @@ def test_training_goes_on_after_saving_and_loading_as_if_never_stopped(
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@OPTIMIZERS
+@pytest.mark.parametrize("optimizer", [DiscriminativeAdam, DiscriminativeSGD])
 def test_variables_change_the_multipliers_of_a_compiled_model(
-    discriminative, plain, options, tiny_images, tmp_path
+    optimizer, tiny_images, tmp_path
 ):
     classifier = attach_head(build_mlp_backbone(SHAPE, hidden_units=(5,)), 3)
     start = classifier.get_weights()
     first, second = [1.0, 0.5, 0.25, 0.125], [0.0, 0.5, 0.0, 2.0]
     shared = [keras.Variable(m) for m in first]
-    classifier.compile(discriminative(0.01, shared, **options), LOSS)
+    classifier.compile(optimizer(0.01, shared), LOSS)
     for multipliers in (first, second):
         for variable, m in zip(shared, multipliers, strict=True):
             variable.assign(m)
@@ -125,7 +125,7 @@ def test_variables_change_the_multipliers_of_a_compiled_model(
         assert [float(v) for v in shared] == multipliers  # a reset leaves them alone
         twin = keras.models.clone_model(classifier)
         twin.set_weights(start)
-        twin.compile(discriminative(0.01, multipliers, **options), LOSS)
+        twin.compile(optimizer(0.01, multipliers), LOSS)
         twin.fit(*tiny_images, shuffle=False, verbose=0)
         for ours, theirs in zip(found, twin.get_weights(), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
