@@ -8,6 +8,7 @@ import re
 from contextlib import redirect_stdout
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 from execute import BOOK, ROOT, convert
@@ -16,6 +17,7 @@ from stored_results import PATH, find_leaves
 NAMES = ("linear_probe", "feature_extraction", "training_speed", "onednn")
 STORED = ROOT / "benchmarks" / "results"
 PAGE = BOOK / "faq" / "slow_training.md"
+RESULTS = re.compile(r"\b(recipes|ways|remedies|switched|spent)\b")
 RESULTS_IN_PAGE = '"../../benchmarks/results"'
 SUMMARY_KEYS = set(
     "labels_a_class seeds fit_seconds fit_seconds_after_2_epochs once_seconds "
@@ -51,16 +53,19 @@ def read(folder, name):
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def find_cells(notebook):
+    """The cells that read the results."""
+    found = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell for cell in found if RESULTS.search(cell.source)]
+
+
 def run_page(folder):
     """Run the cells of the page that read the results; return what they print."""
     printed, names = io.StringIO(), {}
-    for cell in convert(PAGE).cells:
-        if cell.cell_type == "code" and re.search(
-            r"\b(recipes|ways|remedies|switched)\b", cell.source
-        ):
-            lines = cell.source.replace(RESULTS_IN_PAGE, repr(str(folder)))
-            with redirect_stdout(printed):
-                exec(only_about_results(lines), names)
+    for cell in find_cells(convert(PAGE)):
+        lines = cell.source.replace(RESULTS_IN_PAGE, repr(str(folder)))
+        with redirect_stdout(printed):
+            exec(only_about_results(lines), names)
     return printed.getvalue()
 
 
@@ -134,6 +139,12 @@ def test_the_page_reads_the_stored_results():
     for name in ("feature_extraction", "training_speed"):
         for row in read(STORED, name)["rows"]:
             assert row["way"] in printed
+
+
+def test_the_stored_page_was_run_after_the_stored_results():
+    stored = find_cells(nbformat.read(PAGE.with_suffix(".ipynb"), as_version=4))
+    shown = "".join(out.get("text", "") for cell in stored for out in cell.outputs)
+    assert shown == run_page(STORED)
 
 
 def test_the_page_says_how_to_get_results_that_are_not_there(tmp_path):
