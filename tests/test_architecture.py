@@ -235,7 +235,9 @@ def run_python(code, **environment):
 LOADED = "import sys; print(*{name.split('.')[0] for name in sys.modules})"
 
 
-@pytest.mark.parametrize("module", ["evaluation", "transferability", "splits"])
+@pytest.mark.parametrize(
+    "module", ["evaluation", "linear_probe", "splits", "transferability"]
+)
 def test_module_loads_no_deep_learning_library(module):
     loaded = run_python(f"import transfer_tutorial.{module}; {LOADED}")
     assert not HEAVY & set(loaded)

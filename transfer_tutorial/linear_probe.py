@@ -5,7 +5,6 @@ import pathlib
 import tempfile
 
 import numpy as np
-import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -41,6 +40,8 @@ def extract_features(backbone, x, *, batch_size=64, verbose="auto"):
             "`x` must hold images in 0...255: the backbone scales them itself. "
             f"Received: {x.dtype} images with maximum {x.max():.3g}."
         )
+    import tensorflow as tf  # here, or each process that only fits probes would wait
+
     # Of an array `predict` makes a dataset too, but in several times the time.
     dataset = tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
     return backbone.predict(dataset, verbose=verbose)
