@@ -3,12 +3,12 @@
     python benchmarks/notebooks.py            # writes results/notebooks.json
     python benchmarks/notebooks.py code/lora  # measures this one; other rows stay
 
-Every notebook runs as in `make test`, one after another, each with one thread. What
+Every notebook runs as in `make execute`, one after another, each with one thread. What
 counts are processor seconds, which other programs on the machine hardly change: of the
-whole kernel, and of the calls in it that train networks (`fit`), predict (features and
-probabilities, `evaluate`), and fit linear probes. The rest is imports, building and
-tracing outside these calls, figures, and all that is plain NumPy. Tracing inside `fit`
-counts as training.
+whole kernel (not of processes that it starts, such as Ray's), and of the calls in it
+that train networks (`fit`), predict (features and probabilities, `evaluate`), and fit
+linear probes. The rest is imports, building and tracing outside these calls, figures,
+and all that is plain NumPy. Tracing inside `fit` counts as training.
 """
 
 import argparse
