@@ -36,9 +36,6 @@ del sys, small_archives
 """
 
 
-LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
-
-
 def pytest_configure(config):
     config.sandbox = Path(tempfile.mkdtemp(prefix="transfer-tutorial-book-"))
     config.kernel_server = None
@@ -93,7 +90,7 @@ def share_imports(config):
         return contextlib.nullcontext()
     if config.kernel_server is None:
         config.kernel_server = KernelServer(dict(os.environ))
-    return mock.patch(LAUNCH, config.kernel_server.launch)
+    return config.kernel_server.at_work()
 
 
 # Around nbval, which starts a kernel here: it inherits these variables. They are taken

@@ -18,7 +18,9 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
+LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
 KERNEL = "ipykernel.kernelapp"
 IMPORTED = (
     "matplotlib.pyplot",
@@ -73,6 +75,10 @@ class KernelServer:
             env=environment,
             text=True,
         )
+
+    def at_work(self):
+        """A context in which `jupyter_client` has its kernels from here."""
+        return mock.patch(LAUNCH, self.launch)
 
     def launch(self, command, *, cwd, env, **others):
         """As `jupyter_client.launcher.launch_kernel`; `others` are left to the fork.

@@ -1,17 +1,15 @@
 import json
 import os
 import time
-from unittest import mock
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 from forked_kernels import KernelServer
 
-LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
 # What a notebook could notice; `argv` and the parent's number are the launcher's own.
 LOOK = """
-import json, os, signal, sys, warnings
+import json, os, signal, sys
 import matplotlib
 seen = dict(
     names=sorted(globals()), path=sys.path, folder=os.getcwd(), filters=sys.warnoptions,
@@ -66,7 +64,7 @@ def start(tmp_path):
         if server is None:
             found = start_new_kernel(**where)
         else:
-            with mock.patch(LAUNCH, server.launch):
+            with server.at_work():
                 found = start_new_kernel(**where)
         started.append(found)
         return found

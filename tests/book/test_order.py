@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 from jupyter_client.provisioning import local_provisioner
 
+from forked_kernels import KernelServer
+
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
@@ -61,7 +63,9 @@ def test_what_a_kernel_gets_is_taken_back_from_the_tests(
     conftest, tmp_path, monkeypatch, path, forked
 ):
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
-    usual, server = local_provisioner.launch_kernel, SimpleNamespace(launch=object())
+    usual = local_provisioner.launch_kernel
+    server = object.__new__(KernelServer)  # which starts no process
+    server.launch = object()
     config = SimpleNamespace(sandbox=tmp_path, kernel_server=server)
     during = conftest.pytest_runtest_setup(SimpleNamespace(path=path, config=config))
     next(during)
